@@ -1,0 +1,181 @@
+"""Everything that k8sha raises, drawn by what a caller can do about it.
+
+::
+
+    K8shaError
+    ├── ConfigError            what you wrote cannot work; nothing was changed        .problems
+    ├── PreflightError         the hosts are not fit for it; nothing was changed      .problems
+    ├── BundleError            the bundle is damaged or lacks something; nothing changed  .problems
+    ├── HostErrors             several hosts, each with an error of its own            .errors
+    ├── HostError              about one host                                          .host
+    │   ├── Unreachable        the link; worth running again
+    │   ├── AccessDenied       key, password, host key or sudo; not worth retrying
+    │   └── HostBusy           another k8sha is at work there                          .holder
+    ├── ProbeError             reading a host's state failed          .host .resource .stderr
+    ├── ApplyError             something failed or did not converge   .report
+    ├── NotReady               a wait ran out                         .check .waited .last
+    ├── VerifyError            all that is wrong, not the first       .problems
+    └── KubeError              the API server refused                 .verb .object .status
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from k8sha.report import Report
+
+__all__ = [
+    "AccessDenied",
+    "ApplyError",
+    "BundleError",
+    "ConfigError",
+    "HostBusy",
+    "HostError",
+    "HostErrors",
+    "K8shaError",
+    "KubeError",
+    "NotReady",
+    "PreflightError",
+    "ProbeError",
+    "Problem",
+    "Unreachable",
+    "VerifyError",
+]
+
+
+@frozen
+class Problem:
+    """One thing that is wrong: where, what, and what to do about it."""
+
+    subject: str
+    cause: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.cause}" + (f" — {self.remedy}" if self.remedy else "")
+
+
+class K8shaError(Exception):
+    """The root: catch this to catch everything that k8sha raises on purpose."""
+
+
+class _Problems(K8shaError):
+    headline = "{count} problem(s)"
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        lines = [self.headline.format(count=len(self.problems)), *(f"  - {problem}" for problem in self.problems)]
+        super().__init__("\n".join(lines) if len(self.problems) != 1 else str(self.problems[0]))
+
+
+class ConfigError(_Problems, ValueError):
+    """What was written cannot work. Raised before any host is touched; ``problems`` has all of them."""
+
+    headline = "the configuration has {count} problems; nothing was changed:"
+
+    @classmethod
+    def of(cls, subject: str, cause: str, remedy: str = "") -> ConfigError:
+        return cls([Problem(subject, cause, remedy)])
+
+
+class PreflightError(_Problems):
+    """Hosts that are not fit for what is asked of them. Raised before the first change; ``problems`` has all of them."""
+
+    headline = "{count} problems stand in the way; nothing was changed:"
+
+
+class BundleError(_Problems):
+    """A bundle that is damaged, incomplete or for another architecture. Raised before the first change."""
+
+    headline = "the bundle has {count} problems; nothing was changed:"
+
+
+class VerifyError(_Problems):
+    """Everything that ``verify()`` found wrong, not only the first."""
+
+    headline = "{count} things are wrong:"
+
+
+class HostError(K8shaError):
+    """Something about one host; ``host`` is its name."""
+
+    def __init__(self, host: str, cause: str, remedy: str = "") -> None:
+        self.host = host
+        self.cause = cause
+        self.remedy = remedy
+        super().__init__(str(Problem(host, cause, remedy)))
+
+
+class Unreachable(HostError):
+    """No link to the host, or the link was lost. Worth running again once the network is mended."""
+
+
+class AccessDenied(HostError):
+    """The host answers and lets us not in: host key, user, key, password or sudo. Running again won't help."""
+
+
+class HostBusy(HostError):
+    """Another k8sha is at work on the host; ``holder`` says who. Nothing was changed there."""
+
+    def __init__(self, host: str, holder: str, *, orphaned: bool = False) -> None:
+        self.holder = holder
+        self.orphaned = orphaned
+        cause = (
+            f"the last step of a run that died ({holder}) has not ended yet"
+            if orphaned
+            else f"another k8sha is at work there ({holder})"
+        )
+        super().__init__(host, cause, "wait until it has ended, then run again")
+
+
+class HostErrors(K8shaError):
+    """Several hosts failed at the same step, each with an error of its own; ``errors`` has all of them."""
+
+    def __init__(self, errors: Iterable[K8shaError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("\n".join([f"{len(self.errors)} hosts failed:", *(f"  - {error}" for error in self.errors)]))
+
+
+class ProbeError(K8shaError):
+    """Reading the state of a resource failed (which is not the same as the thing being absent)."""
+
+    def __init__(self, host: str, resource: str, stderr: str) -> None:
+        self.host = host
+        self.resource = resource
+        self.stderr = stderr
+        super().__init__(f"{host}: could not read the state of {resource}: {stderr.strip() or 'no message'}")
+
+
+class ApplyError(K8shaError):
+    """Something failed or did not converge. ``report`` has every result so far, what went right included."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        bad = [result for result in report.results if result.status.bad]
+        lines = [f"{len(bad)} resource(s) failed; what is done stays done, run again to go on:"]
+        lines += [f"  - {result.host}: {result.resource}: {result.explain()}" for result in bad]
+        super().__init__("\n".join(lines))
+
+
+class NotReady(K8shaError):
+    """A wait ran out. ``last`` says what was still wrong, ``waited`` is in seconds."""
+
+    def __init__(self, check: str, waited: float, last: str) -> None:
+        self.check = check
+        self.waited = waited
+        self.last = last
+        super().__init__(f"waited {waited:.0f} s for: {check}; still: {last}")
+
+
+class KubeError(K8shaError):
+    """The API server refused or could not be asked. ``status`` is the HTTP status, 0 where there was no answer."""
+
+    def __init__(self, verb: str, object: str, status: int, message: str) -> None:
+        self.verb = verb
+        self.object = object
+        self.status = status
+        super().__init__(f"{verb} {object}: {message}" + (f" (HTTP {status})" if status else ""))

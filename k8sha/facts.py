@@ -1,0 +1,132 @@
+"""What a host is, read in one trip before anything else: system, size, addresses, clock."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+
+from attrs import frozen
+
+__all__ = ["FACTS", "Facts", "Interface"]
+
+FACTS = """\
+if [ -r /etc/os-release ]; then
+  ( . /etc/os-release
+    printf 'os %s\\nos_version %s\\nos_like %s\\nos_name %s\\n' "${ID:-}" "${VERSION_ID:-}" "${ID_LIKE:-}" "${PRETTY_NAME:-}" )
+fi
+printf 'arch %s\\n' "$(uname -m)"
+printf 'kernel %s\\n' "$(uname -r)"
+printf 'hostname %s\\n' "$(cat /proc/sys/kernel/hostname)"
+if [ -r /etc/machine-id ]; then printf 'machine_id %s\\n' "$(cat /etc/machine-id)"; fi
+if [ -r /sys/class/dmi/id/product_uuid ]; then printf 'product_uuid %s\\n' "$(cat /sys/class/dmi/id/product_uuid)"; fi
+printf 'boot_id %s\\n' "$(cat /proc/sys/kernel/random/boot_id)"
+printf 'cpus %s\\n' "$(nproc)"
+while read -r name value unit; do
+  if [ "$name" = MemTotal: ]; then printf 'memory_kib %s\\n' "$value"; fi
+done </proc/meminfo
+printf 'disk_kib %s\\n' "$(df -Pk /var/lib | { read -r head; read -r device size used free rest; echo "$free"; })"
+printf 'clock %s\\n' "$(date +%s.%N)"
+printf 'init %s\\n' "$(cat /proc/1/comm)"
+printf 'cgroup %s\\n' "$(stat -f -c %T /sys/fs/cgroup)"
+for path in /sys/class/net/*/address; do
+  name=${path#/sys/class/net/}
+  printf 'mac %s %s\\n' "${name%/address}" "$(cat "$path")"
+done
+ip -o addr show | while read -r index name family address rest; do
+  case $family in inet|inet6) printf 'address %s %s\\n' "${name%@*}" "$address";; esac
+done
+"""
+
+
+@frozen
+class Interface:
+    """An address on a network interface, with its prefix, and the interface's MAC."""
+
+    name: str
+    address: ipaddress.IPv4Interface | ipaddress.IPv6Interface
+    mac: str = ""
+
+
+@frozen
+class Facts:
+    """What one trip told of a host. ``skew`` is its clock minus ours in seconds (as exact as the trip was short)."""
+
+    os: str = ""
+    os_version: str = ""
+    os_like: tuple[str, ...] = ()
+    os_name: str = ""
+    arch: str = ""
+    kernel: str = ""
+    hostname: str = ""
+    machine_id: str = ""
+    product_uuid: str = ""
+    boot_id: str = ""
+    cpus: int = 0
+    memory_mib: int = 0
+    disk_mib: int = 0
+    skew: float = 0.0
+    init: str = ""
+    cgroup: str = ""
+    interfaces: tuple[Interface, ...] = ()
+
+    @property
+    def architecture(self) -> str:
+        """The architecture as container images name it: amd64, arm64."""
+        return {"x86_64": "amd64", "aarch64": "arm64"}.get(self.arch, self.arch)
+
+    @property
+    def cgroup_v2(self) -> bool:
+        """Whether the unified cgroup hierarchy is in use."""
+        return self.cgroup == "cgroup2fs"
+
+    def interface_towards(self, address: str) -> Interface | None:
+        """The interface whose own network an address is in, None where there is none."""
+        wanted = ipaddress.ip_address(address)
+        for interface in self.interfaces:
+            if interface.address.version == wanted.version and wanted in interface.address.network:
+                return interface
+        return None
+
+    def has_address(self, address: str) -> bool:
+        """Whether an address is the host's own."""
+        return any(str(interface.address.ip) == address for interface in self.interfaces)
+
+    @classmethod
+    def parse(cls, text: str, *, now: float | None = None) -> Facts:
+        """Facts from the probe's output. Lines it does not know are passed over."""
+        values: dict[str, str] = {}
+        macs: dict[str, str] = {}
+        addresses: list[tuple[str, str]] = []
+        for line in text.splitlines():
+            name, _, rest = line.partition(" ")
+            match name:
+                case "mac":
+                    interface, _, mac = rest.partition(" ")
+                    macs[interface] = mac
+                case "address":
+                    interface, _, address = rest.partition(" ")
+                    addresses.append((interface, address))
+                case _:
+                    values[name] = rest
+        clock = float(values.get("clock") or 0)
+        return cls(
+            os=values.get("os", ""),
+            os_version=values.get("os_version", ""),
+            os_like=tuple(values.get("os_like", "").split()),
+            os_name=values.get("os_name", ""),
+            arch=values.get("arch", ""),
+            kernel=values.get("kernel", ""),
+            hostname=values.get("hostname", ""),
+            machine_id=values.get("machine_id", ""),
+            product_uuid=values.get("product_uuid", ""),
+            boot_id=values.get("boot_id", ""),
+            cpus=int(values.get("cpus") or 0),
+            memory_mib=int(values.get("memory_kib") or 0) // 1024,
+            disk_mib=int(values.get("disk_kib") or 0) // 1024,
+            skew=clock - (time.time() if now is None else now) if clock else 0.0,
+            init=values.get("init", ""),
+            cgroup=values.get("cgroup", ""),
+            interfaces=tuple(
+                Interface(name, ipaddress.ip_interface(address), macs.get(name, "")) for name, address in addresses
+            ),
+        )

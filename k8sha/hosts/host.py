@@ -1,0 +1,178 @@
+"""Host: a machine with a name and an address, and the one live thing here: its link, made on first use."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from attrs import Attribute, define, field, frozen
+
+from k8sha.distros import DISTROS, Distro
+from k8sha.errors import ConfigError, HostBusy, PreflightError, ProbeError, Problem, Unreachable
+from k8sha.facts import FACTS, Facts
+from k8sha.hosts.link import Link, Transport
+from k8sha.hosts.program import Busy, Frame, Program, Saw, Snippet
+from k8sha.hosts.ssh import SSH
+from k8sha.waiting import Check, NotYet, wait_for
+
+__all__ = ["Host"]
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
+
+
+def _valid_name(host: Host, attribute: Attribute[str], value: str) -> None:
+    if not _NAME.fullmatch(value) or len(value) > 253:
+        raise ConfigError.of(
+            f"host name {value!r}", "is not a DNS name", "use lower-case letters, digits, hyphens and dots (RFC 1123)"
+        )
+
+
+def _valid_address(host: Host, attribute: Attribute[str], value: str) -> None:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        raise ConfigError.of(f"host {host.name}", f"{value!r} is not an IP address", "give the node's own IP") from None
+
+
+@define(eq=False)
+class _Live:
+    """What is open at present; mutable because a link is."""
+
+    link: Link | None = None
+    facts: Facts | None = None
+    lock: str | None = None
+    trips: int = 0
+    guard: threading.Lock = field(factory=threading.Lock)
+
+
+@frozen
+class Host:
+    """A machine: its name (which becomes its node name), the address that its peers use, and how to log in.
+
+    ``reach`` is the address to log in to, where it is another one. The link is opened on first use and closed by
+    ``close()`` or ``with``. ``trips`` counts the programs that were sent, which is what a slow network makes one pay.
+    """
+
+    name: str = field(validator=_valid_name)
+    address: str = field(validator=_valid_address)
+    ssh: Transport = field(factory=SSH, kw_only=True)
+    reach: str | None = field(default=None, kw_only=True)
+    _live: _Live = field(init=False, factory=_Live, eq=False, repr=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __enter__(self) -> Host:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def trips(self) -> int:
+        """Programs sent to the host so far."""
+        return self._live.trips
+
+    @property
+    def connected(self) -> bool:
+        """Whether a link is open."""
+        return self._live.link is not None
+
+    def connect(self) -> Link:
+        """The host's link, opened if there is none. Raises Unreachable or AccessDenied."""
+        with self._live.guard:
+            if self._live.link is None:
+                self._live.link = self.ssh.open(self.name, self.reach or self.address)
+            return self._live.link
+
+    def close(self) -> None:
+        """Close the link, and with it give up the host's lock."""
+        link, self._live.link, self._live.facts = self._live.link, None, None
+        if link is not None:
+            link.close()
+
+    def run(self, program: Program, tell: Callable[[Frame], None]) -> None:
+        """Carry a program to the host; ``tell`` hears each frame. One trip.
+
+        Raises Unreachable (and forgets the link, so that the next call opens a new one) or HostBusy.
+        """
+        link = self.connect()
+        self._live.trips += 1
+        busy: Busy | None = None
+        try:
+            for frame in link.run(program):
+                if isinstance(frame, Busy):
+                    busy = frame
+                else:
+                    tell(frame)
+        except Unreachable:
+            self.close()
+            raise
+        if busy is not None:
+            raise HostBusy(self.name, busy.holder, orphaned=busy.orphaned)
+
+    def read(self, *texts: str, timeout: int = 60) -> tuple[tuple[int, bytes, bytes], ...]:
+        """Run shell texts that only read, in one trip; returns exit code, output and error of each."""
+        seen: list[Saw] = []
+        program = Program(probes=tuple(Snippet(text, timeout) for text in texts))
+        self.run(program, lambda frame: seen.append(frame) if isinstance(frame, Saw) else None)
+        return seen[0].replies
+
+    def lock(self, who: str, *, patience: float = 600, tell: Callable[[str, str, float], None] | None = None) -> None:
+        """Take the host's lock until the link ends, and read its facts in the same trip.
+
+        Raises HostBusy at once where a living run holds it. A run that has died leaves at most one snippet running:
+        that one is waited for, at most ``patience`` seconds.
+        """
+
+        def look() -> str:
+            try:
+                self._read_facts(who)
+            except HostBusy as error:
+                if error.orphaned:
+                    raise NotYet(str(error)) from None
+                raise
+            return who
+
+        wait_for(Check(f"{self.name} is free", look), timeout=patience, interval=1.0, tell=tell)
+
+    @property
+    def facts(self) -> Facts:
+        """What the host is; read once a link, in one trip."""
+        if self._live.facts is None:
+            self._read_facts(None)
+        assert self._live.facts is not None
+        return self._live.facts
+
+    @property
+    def distro(self) -> Distro:
+        """The family that the host's system belongs to. Raises PreflightError where none fits."""
+        for distro in DISTROS:
+            if distro.fits(self.facts):
+                return distro
+        system = self.facts.os_name or self.facts.os or "an unknown system"
+        raise PreflightError([Problem(self.name, f"runs {system}, which is not supported", "see docs/support.md")])
+
+    def _read_facts(self, who: str | None) -> None:
+        seen: list[Saw] = []
+        program = Program(probes=(Snippet(FACTS),), lock=who)
+        self.run(program, lambda frame: seen.append(frame) if isinstance(frame, Saw) else None)
+        exit, out, err = seen[0].replies[0]
+        if exit != 0:
+            raise ProbeError(self.name, "facts", err.decode(errors="replace"))
+        self._live.facts = Facts.parse(out.decode(errors="replace"))
+
+    def upload(self, source: Path, destination: str, tell: Callable[[int, int], None]) -> None:
+        """Put a local file on the host, root's, mode 0600."""
+        self.connect().upload(source, destination, tell)
+
+    def tunnel(self, address: str, port: int) -> socket.socket:
+        """A connection to an address as this host sees it."""
+        return self.connect().tunnel(address, port)

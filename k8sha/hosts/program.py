@@ -1,0 +1,208 @@
+"""Snippets of shell text in, one program out; the program's output in, frames out. Pure: nothing here does I/O.
+
+A program is one function that the host's shell calls on the last line, so an upload that is cut off runs nothing.
+Each snippet runs as its own ``timeout N sh -eu`` with stdin from /dev/null and its output captured: a syntax error, an
+``exit``, a ``cd`` or a greedy ``read`` in one cannot hurt its neighbours. Applies run in order and stop at the first
+that fails; then all probes run. A probe's output comes in one frame for all, an apply's in a frame of its own, each one
+line. Written for POSIX sh with coreutils and util-linux, which every supported host has.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+import shlex
+from collections.abc import Iterable
+
+from attrs import field, frozen
+
+__all__ = ["Began", "Busy", "Did", "End", "Frame", "Program", "Saw", "Snippet", "opening", "parse", "render"]
+
+MAX_OUTPUT = 4_000_000
+"""Bytes of one snippet's output that come back: enough for any file that we compare, small enough for memory."""
+
+
+@frozen
+class Snippet:
+    """Shell text with a time limit in seconds. ``secrets`` go before it as (not exported) shell variables."""
+
+    text: str
+    timeout: int = 60
+    secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+@frozen
+class Program:
+    """What one trip carries: applies, in order until one fails, and then probes. ``lock`` takes the host's lock first
+    and keeps it until the link ends; its text says who we are."""
+
+    probes: tuple[Snippet, ...] = ()
+    applies: tuple[Snippet, ...] = ()
+    lock: str | None = None
+    nonce: str = field(factory=lambda: secrets.token_hex(8))
+
+
+@frozen
+class Busy:
+    """Another run holds the lock; ``orphaned`` if its link is gone and only its last snippet still runs."""
+
+    holder: str
+    orphaned: bool
+
+
+@frozen
+class Began:
+    """Apply number ``index`` begins."""
+
+    index: int
+
+
+@frozen
+class Did:
+    """Apply number ``index`` ended."""
+
+    index: int
+    exit: int
+    out: bytes
+    err: bytes
+    seconds: float
+
+
+@frozen
+class Saw:
+    """All probes ended: exit code, output and error of each."""
+
+    replies: tuple[tuple[int, bytes, bytes], ...]
+
+
+@frozen
+class End:
+    """The program is over."""
+
+
+Frame = Busy | Began | Did | Saw | End
+
+_OPENING = """\
+umask 077
+LC_ALL=C.UTF-8; PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export LC_ALL PATH
+k8sha_run={run}; k8sha_locked=
+mkdir -p "$k8sha_run"
+"""
+
+_LOCK = """\
+if [ -z "$k8sha_locked" ]; then
+exec 9>>"$k8sha_run/lock"
+if flock -n 9; then
+k8sha_locked=1
+k8sha_p=$PPID; k8sha_q=$PPID
+while [ "$k8sha_q" -gt 1 ]; do
+read -r k8sha_a k8sha_c k8sha_s k8sha_n k8sha_rest <"/proc/$k8sha_q/stat"
+case $k8sha_c in "(sshd"*) k8sha_p=$k8sha_q; break;; esac
+k8sha_q=$k8sha_n
+done
+printf '%s %s\\n' "$k8sha_p" {who} >"$k8sha_run/holder"
+for k8sha_old in "$k8sha_run"/trip.*; do
+if [ -d "$k8sha_old" ]; then rm -rf "$k8sha_old"; fi
+done
+else
+exec 9>&-
+k8sha_p=0; k8sha_who=unknown
+if [ -r "$k8sha_run/holder" ]; then read -r k8sha_p k8sha_who <"$k8sha_run/holder"; fi
+if [ -d "/proc/$k8sha_p" ]; then k8sha_s=live; else k8sha_s=orphan; fi
+printf '%s busy %s %s\\n%s end\\n' {n} "$k8sha_s" "$k8sha_who" {n}
+return 0
+fi
+fi
+"""
+
+_APPLY = """\
+if [ "$k8sha_ok" = 1 ]; then
+printf '%s begin %s\\n' {n} {i}
+k8sha_t=$(date +%s%N)
+timeout -k 10 {timeout} sh -eu /dev/fd/3 3<<'{n}_{i}' </dev/null >"$k8sha_d/out" 2>"$k8sha_d/err"
+{text}
+{n}_{i}
+k8sha_rc=$?
+k8sha_t=$(( ($(date +%s%N) - k8sha_t) / 1000000 ))
+printf '%s did %s %s %s ' {n} {i} "$k8sha_rc" "$k8sha_t"
+tail -c {limit} "$k8sha_d/out" | base64 -w 0; printf ' '
+tail -c {limit} "$k8sha_d/err" | base64 -w 0; printf ' .\\n'
+if [ "$k8sha_rc" != 0 ]; then k8sha_ok=0; fi
+fi
+"""
+
+_PROBE = """\
+timeout -k 5 {timeout} sh -eu /dev/fd/3 3<<'{n}_{i}p' </dev/null >"$k8sha_d/{i}.out" 2>"$k8sha_d/{i}.err"
+{text}
+{n}_{i}p
+k8sha_rcs="$k8sha_rcs,$?"
+"""
+
+_SEEN = """\
+rm -f "$k8sha_d/out" "$k8sha_d/err"
+printf '%s seen %s ' {n} "$k8sha_rcs"
+( cd "$k8sha_d"; stat -c '%n:%s' -- * | tr '\\n' ','; printf ' '; cat -- * | base64 -w 0 )
+printf ' .\\n'
+"""
+
+
+def opening(*, run: str = "/run/k8sha") -> str:
+    """What a fresh shell hears first: a sane environment and the folder for what a trip leaves while it runs."""
+    return _OPENING.format(run=shlex.quote(run))
+
+
+def render(program: Program) -> str:
+    """The text of a program, ready for a shell that has heard :func:`opening`."""
+    nonce = program.nonce
+    parts = [f"k8sha_{nonce}() {{\n"]
+    if program.lock is not None:
+        parts.append(_LOCK.format(n=nonce, who=shlex.quote(program.lock.replace("\n", " "))))
+    parts.append('k8sha_d=$(mktemp -d "$k8sha_run/trip.XXXXXX") || exit 70\nk8sha_ok=1; k8sha_rcs=\n')
+    for index, snippet in enumerate(program.applies):
+        text = "".join(f"{name}={shlex.quote(value)}\n" for name, value in snippet.secrets) + snippet.text
+        parts.append(_APPLY.format(n=nonce, i=index, timeout=snippet.timeout, text=text, limit=MAX_OUTPUT))
+    for index, snippet in enumerate(program.probes):
+        parts.append(_PROBE.format(n=nonce, i=index, timeout=snippet.timeout, text=snippet.text))
+    if program.probes:
+        parts.append(_SEEN.format(n=nonce))
+    parts.append(f"rm -rf \"$k8sha_d\"\nprintf '%s end\\n' {nonce}\n}}\nk8sha_{nonce}\n")
+    return "".join(parts)
+
+
+def parse(line: bytes, nonce: str) -> Frame | None:
+    """The frame that a line of output is, or None where it is not one of this program's."""
+    words = line.rstrip(b"\r\n").split(b" ")
+    if len(words) < 2 or words[0] != nonce.encode():
+        return None
+    try:
+        match words[1]:
+            case b"busy":
+                holder = b" ".join(words[3:]).decode(errors="replace")
+                return Busy(holder, words[2] == b"orphan")
+            case b"begin":
+                return Began(int(words[2]))
+            case b"did":
+                out, err = (base64.b64decode(word, validate=True) for word in words[5:7])
+                return Did(int(words[2]), int(words[3]), out, err, int(words[4]) / 1000) if words[7] == b"." else None
+            case b"seen":
+                return Saw(tuple(_unpack(words[2], words[3], words[4]))) if words[5] == b"." else None
+            case b"end":
+                return End()
+    except (ValueError, IndexError, binascii.Error):
+        return None
+    return None
+
+
+def _unpack(exits: bytes, listing: bytes, packed: bytes) -> Iterable[tuple[int, bytes, bytes]]:
+    data = base64.b64decode(packed, validate=True)
+    contents: dict[str, bytes] = {}
+    at = 0
+    for entry in listing.decode().strip(",").split(","):
+        name, _, size = entry.partition(":")
+        contents[name] = data[at : at + int(size)]
+        at += int(size)
+    if at != len(data):
+        raise ValueError("sizes and contents disagree")
+    for index, code in enumerate(exits.decode().strip(",").split(",")):
+        yield int(code), contents[f"{index}.out"], contents[f"{index}.err"]

@@ -1,0 +1,234 @@
+"""Files, directories, links, and their absence; and the one place where templates are rendered."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import shlex
+from pathlib import Path
+
+from attrs import field, frozen
+
+from k8sha.report import Diff, line_diff
+from k8sha.resources.resource import KnownAfter, Resource
+
+__all__ = ["Absent", "Contents", "Directory", "File", "Link", "render"]
+
+_MODE = re.compile(r"0[0-7]{3,4}")
+_SHOWN = 65536
+
+
+def render(template: Path, **values: object) -> str:
+    """A Jinja template beside the component that uses it, rendered. Undefined names are errors."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(template.read_text()).render(**values)
+
+
+def _valid_mode(instance: object, attribute: object, value: str) -> None:
+    if not _MODE.fullmatch(value):
+        raise ValueError(f"{value!r} is not a file mode such as 0644")
+
+
+def _fields(seen: bytes) -> dict[str, str]:
+    lines = (line.partition(" ") for line in seen.decode(errors="replace").splitlines())
+    return {name: value for name, _, value in lines}
+
+
+@frozen
+class File(Resource):
+    """A file with exactly this content, mode and owner.
+
+    It is written beside its place and renamed, so nobody ever sees half of it. ``check`` is a command that must accept
+    the new file (its path in place of ``{}``) before it replaces the old one. Content that is ``secret`` is shown as a
+    short hash only.
+    """
+
+    path: str
+    content: str | bytes | KnownAfter = field(repr=False)
+    mode: str = field(default="0644", kw_only=True, validator=_valid_mode)
+    owner: str = field(default="root:root", kw_only=True)
+    check: str | None = field(default=None, kw_only=True)
+    secret: bool = field(default=False, kw_only=True)
+
+    @property
+    def key(self) -> str:
+        return f"file {self.path}"
+
+    @property
+    def _bytes(self) -> bytes:
+        if isinstance(self.content, KnownAfter):
+            raise TypeError(f"{self.key} can't be written yet: {self.content}")
+        return self.content.encode() if isinstance(self.content, str) else self.content
+
+    def probe(self) -> str:
+        path = shlex.quote(self.path)
+        wanted = "" if isinstance(self.content, KnownAfter) else hashlib.sha256(self._bytes).hexdigest()
+        show = (
+            ""
+            if self.secret
+            else f"""
+  if [ "$sum" != {wanted or "unknown"} ] && [ "$size" -le {_SHOWN} ]; then
+    printf 'content %s\\n' "$(base64 -w 0 <{path})"
+  fi"""
+        )
+        return f"""\
+if [ -L {path} ]; then echo kind link
+elif [ -f {path} ]; then
+  sum=$(sha256sum <{path}); sum=${{sum%% *}}
+  size=$(stat -c %s {path})
+  printf 'kind file\\nsum %s\\nmode 0%s\\nowner %s\\n' "$sum" $(stat -c '%a %U:%G' {path}){show}
+elif [ -e {path} ]; then echo kind other
+else echo kind absent; fi"""
+
+    def diff(self, seen: bytes) -> Diff:
+        found = _fields(seen)
+        kind = found.get("kind", "")
+        if isinstance(self.content, KnownAfter):
+            return Diff.of(f"+ {self.content}" if kind == "absent" else f"content: {self.content}")
+        wanted = self._bytes
+        sum = hashlib.sha256(wanted).hexdigest()
+        if kind != "file":
+            head = Diff.of("is absent" if kind == "absent" else f"is a {kind}, not a plain file")
+            return head + Diff(self._shown("", wanted)) + Diff.of(f"mode {self.mode} owner {self.owner}")
+        differs = Diff()
+        if found["sum"] != sum:
+            old = base64.b64decode(found.get("content", "")).decode(errors="replace") if "content" in found else None
+            if old is None or self.secret:
+                differs = Diff.of(f"content: sha256 {found['sum'][:8]} -> {sum[:8]}")
+            else:
+                differs = Diff(self._shown(old, wanted))
+        differs += Diff.between("mode", found["mode"].lstrip("0"), self.mode.lstrip("0"))
+        return differs + Diff.between("owner", found["owner"], self.owner)
+
+    def _shown(self, old: str, wanted: bytes) -> tuple[str, ...]:
+        try:
+            text = wanted.decode()
+        except UnicodeDecodeError:
+            text = None
+        if self.secret or text is None or len(wanted) > _SHOWN:
+            return (f"content: {len(wanted)} bytes, sha256 {hashlib.sha256(wanted).hexdigest()[:8]}",)
+        return line_diff(old, text) or ("content: differs in its line ends",)
+
+    def apply(self) -> str:
+        path, folder = shlex.quote(self.path), shlex.quote(str(Path(self.path).parent))
+        check = self.check.replace("{}", '"$new"') + "\n" if self.check else ""
+        encoded = base64.encodebytes(self._bytes).decode()
+        return f"""\
+mkdir -p {folder}
+new=$(mktemp {shlex.quote(self.path)}.XXXXXX)
+trap 'rm -f "$new"' EXIT
+base64 -d >"$new" <<'END'
+{encoded}END
+chown {shlex.quote(self.owner)} "$new"
+chmod {self.mode} "$new"
+{check}sync -d "$new"
+if [ -L {path} ]; then rm {path}; fi
+mv -fT "$new" {path}"""
+
+
+@frozen
+class Contents(Resource):
+    """Reads a file and changes nothing: for a stage that needs to know what is in it. Absent reads as empty."""
+
+    path: str
+
+    @property
+    def key(self) -> str:
+        return f"contents of {self.path}"
+
+    def probe(self) -> str:
+        path = shlex.quote(self.path)
+        return f"if [ -f {path} ]; then cat {path}; fi"
+
+    def diff(self, seen: bytes) -> Diff:
+        return Diff()
+
+    def apply(self) -> str:
+        return ":"
+
+
+@frozen
+class Directory(Resource):
+    """A directory with this mode and owner; what is in it is left alone."""
+
+    path: str
+    mode: str = field(default="0755", kw_only=True, validator=_valid_mode)
+    owner: str = field(default="root:root", kw_only=True)
+
+    @property
+    def key(self) -> str:
+        return f"directory {self.path}"
+
+    def probe(self) -> str:
+        path = shlex.quote(self.path)
+        return f"""\
+if [ -d {path} ]; then printf 'kind directory\\nmode 0%s\\nowner %s\\n' $(stat -L -c '%a %U:%G' {path})
+elif [ -e {path} ] || [ -L {path} ]; then echo kind other
+else echo kind absent; fi"""
+
+    def diff(self, seen: bytes) -> Diff:
+        found = _fields(seen)
+        if found["kind"] != "directory":
+            return Diff.of("is absent" if found["kind"] == "absent" else "is not a directory")
+        differs = Diff.between("mode", found["mode"].lstrip("0"), self.mode.lstrip("0"))
+        return differs + Diff.between("owner", found["owner"], self.owner)
+
+    def apply(self) -> str:
+        path = shlex.quote(self.path)
+        return f"mkdir -p {path}\nchown {shlex.quote(self.owner)} {path}\nchmod {self.mode} {path}"
+
+
+@frozen
+class Link(Resource):
+    """A symbolic link to a target."""
+
+    path: str
+    target: str
+
+    @property
+    def key(self) -> str:
+        return f"link {self.path}"
+
+    def probe(self) -> str:
+        path = shlex.quote(self.path)
+        return f"""\
+if [ -L {path} ]; then printf 'link %s\\n' "$(readlink {path})"
+elif [ -e {path} ]; then echo other
+else echo absent; fi"""
+
+    def diff(self, seen: bytes) -> Diff:
+        found = seen.decode(errors="replace").strip()
+        return Diff() if found == f"link {self.target}" else Diff.of(f"{found} -> link {self.target}")
+
+    def apply(self) -> str:
+        path, folder = shlex.quote(self.path), shlex.quote(str(Path(self.path).parent))
+        return f"""\
+mkdir -p {folder}
+ln -sfn {shlex.quote(self.target)} {path}.k8sha
+mv -fT {path}.k8sha {path}"""
+
+
+@frozen
+class Absent(Resource):
+    """A file or link that must not be there. Directories are never removed."""
+
+    path: str
+
+    @property
+    def key(self) -> str:
+        return f"file {self.path}"
+
+    def probe(self) -> str:
+        path = shlex.quote(self.path)
+        return f"if [ -e {path} ] || [ -L {path} ]; then echo present; fi"
+
+    def diff(self, seen: bytes) -> Diff:
+        return Diff.of("is present, should be absent") if seen.strip() else Diff()
+
+    def apply(self) -> str:
+        return f"rm -f {shlex.quote(self.path)}"
