@@ -23,6 +23,7 @@ __all__ = [
     "StageEnded",
     "Uploaded",
     "Waiting",
+    "Warned",
     "ignore",
 ]
 
@@ -107,7 +108,15 @@ class Checked:
     seconds: float
 
 
-Event = Connected | StageBegan | StageEnded | Planned | Uploaded | Began | Finished | Waiting | Checked
+@frozen
+class Warned:
+    """Something that an operator should know and that stands in no one's way: an end-of-life version, say."""
+
+    component: str
+    text: str
+
+
+Event = Warned | Connected | StageBegan | StageEnded | Planned | Uploaded | Began | Finished | Waiting | Checked
 Listener = Callable[[Event], None]
 
 

@@ -32,12 +32,14 @@ class Stage:
     """A named step: resources per host, in order.
 
     ``batch`` hosts are changed at a time (all, if None). Before the next batch begins, the conditions among a host's
-    resources hold, also where nothing changed: that is what makes resuming safe.
+    resources hold, also where nothing changed: that is what makes resuming safe. An ``early`` stage needs nothing of the
+    components that come before its own, and may run while they are still at work.
     """
 
     name: str
     work: Mapping[Host, tuple[Resource, ...]]
     batch: int | None = field(default=None, kw_only=True)
+    early: bool = field(default=False, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         for host, resources in self.work.items():

@@ -6,7 +6,7 @@ import ipaddress
 import re
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -20,7 +20,7 @@ from k8sha.hosts.program import Busy, Frame, Program, Saw, Snippet
 from k8sha.hosts.ssh import SSH
 from k8sha.waiting import Check, NotYet, wait_for
 
-__all__ = ["Host"]
+__all__ = ["Host", "as_hosts"]
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 
@@ -48,6 +48,7 @@ class _Live:
     lock: str | None = None
     trips: int = 0
     guard: threading.Lock = field(factory=threading.Lock)
+    turn: threading.Lock = field(factory=threading.Lock)  # one program at a time: they share a shell
 
 
 @frozen
@@ -103,18 +104,19 @@ class Host:
 
         Raises Unreachable (and forgets the link, so that the next call opens a new one) or HostBusy.
         """
-        link = self.connect()
-        self._live.trips += 1
         busy: Busy | None = None
-        try:
-            for frame in link.run(program):
-                if isinstance(frame, Busy):
-                    busy = frame
-                else:
-                    tell(frame)
-        except Unreachable:
-            self.close()
-            raise
+        with self._live.turn:
+            link = self.connect()
+            self._live.trips += 1
+            try:
+                for frame in link.run(program):
+                    if isinstance(frame, Busy):
+                        busy = frame
+                    else:
+                        tell(frame)
+            except Unreachable:
+                self.close()
+                raise
         if busy is not None:
             raise HostBusy(self.name, busy.holder, orphaned=busy.orphaned)
 
@@ -124,6 +126,10 @@ class Host:
         program = Program(probes=tuple(Snippet(text, timeout) for text in texts))
         self.run(program, lambda frame: seen.append(frame) if isinstance(frame, Saw) else None)
         return seen[0].replies
+
+    def execute(self, text: str, *, timeout: int = 60) -> tuple[int, bytes, bytes]:
+        """Run a shell text that may change something, outside of any stage; returns exit code, output and error."""
+        return self.read(text, timeout=timeout)[0]
 
     def lock(self, who: str, *, patience: float = 600, tell: Callable[[str, str, float], None] | None = None) -> None:
         """Take the host's lock until the link ends, and read its facts in the same trip.
@@ -176,3 +182,8 @@ class Host:
     def tunnel(self, address: str, port: int) -> socket.socket:
         """A connection to an address as this host sees it."""
         return self.connect().tunnel(address, port)
+
+
+def as_hosts(hosts: Iterable[Host]) -> tuple[Host, ...]:
+    """Hosts as a tuple, whatever they were given as."""
+    return tuple(hosts)

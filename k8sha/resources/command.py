@@ -19,8 +19,8 @@ class Command(Resource):
     """Something that must have been done.
 
     ``done`` is shell that prints nothing where it has been, and otherwise one line for each thing that is missing.
-    ``run`` does it. It is marked as begun first: a run that finds the mark (and ``done`` not so) knows that an earlier
-    one died half-way, and does ``recover`` before. ``secret_values`` are made just before, and reach ``run`` as shell
+    ``run`` does it. It is marked as begun first: where the mark is found, an earlier run died half-way, so it is not done,
+    and ``recover`` comes before ``run``. ``secret_values`` are made just before, and reach ``run`` as shell
     variables; ``after`` is called when it has been tried.
     """
 
@@ -41,17 +41,19 @@ class Command(Resource):
         return self.limit
 
     @property
-    def _mark(self) -> str:
+    def mark(self) -> str:
+        """The file on the host that says that it was begun and has not ended."""
         return f"{STATE}/begun/{hashlib.sha256(self.name.encode()).hexdigest()[:16]}"
 
     def probe(self) -> str:
-        return self.done
+        mark = shlex.quote(self.mark)
+        return f"if [ -e {mark} ]; then echo 'was begun and never finished'; fi\n{self.done}"
 
     def diff(self, seen: bytes) -> Diff:
         return Diff(tuple(line for line in seen.decode(errors="replace").splitlines() if line.strip()))
 
     def apply(self) -> str:
-        mark = shlex.quote(self._mark)
+        mark = shlex.quote(self.mark)
         return f"""\
 mkdir -p {STATE}/begun
 if [ -e {mark} ]; then

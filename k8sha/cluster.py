@@ -1,0 +1,80 @@
+"""Cluster: components in order, installed as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TypeVar
+
+from attrs import field, frozen
+
+from k8sha import events, verbs
+from k8sha.component import Component
+from k8sha.errors import ConfigError, Problem
+from k8sha.events import Listener, ignore
+from k8sha.hosts.host import Host
+from k8sha.report import Plan, Report
+
+__all__ = ["Cluster"]
+
+T = TypeVar("T", bound=Component)
+
+
+@frozen(init=False)
+class Cluster:
+    """Everything that makes one cluster, in the order in which it is installed.
+
+    Use it as a context manager: links to hosts are opened when first needed and closed at the end. One installer at a
+    time: ``install`` takes a lock on every host before the first change, which the kernel frees whatever happens to us.
+    """
+
+    components: tuple[Component, ...] = field()
+
+    def __init__(self, *components: Component) -> None:
+        self.__attrs_init__(components)
+        problems = list(self._problems())
+        if problems:
+            raise ConfigError(problems)
+
+    def _problems(self) -> Iterator[Problem]:
+        for attribute in ("name", "address"):
+            holders: dict[str, Host] = {}
+            for host in self.hosts:
+                value = getattr(host, attribute)
+                other = holders.setdefault(value, host)
+                if other != host:
+                    yield Problem("Cluster", f"{attribute} {value} is of two hosts: {other.name} and {host.name}")
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """Every host, once."""
+        return tuple(dict.fromkeys(host for part in self.components for host in part.hosts))
+
+    def of(self, kind: type[T]) -> tuple[T, ...]:
+        """The components of a kind."""
+        return tuple(part for part in self.components if isinstance(part, kind))
+
+    def plan(self, listen: Listener = ignore) -> Plan:
+        """What an install would change, host by host and line by line. Touches nothing."""
+        return verbs.plan(self.components, listen)
+
+    def install(self, listen: Listener = ignore) -> Report:
+        """Make it so; safe to run again at any time. See :meth:`k8sha.component.Component.install` for errors."""
+        return verbs.install(self.components, listen)
+
+    def verify(self, listen: Listener = ignore) -> tuple[events.Checked, ...]:
+        """Prove that it works. Raises VerifyError with everything that is wrong."""
+        return verbs.verify(self.components, listen)
+
+    def close(self) -> None:
+        """Close the link to every host."""
+        for host in self.hosts:
+            host.close()
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()

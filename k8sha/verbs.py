@@ -1,0 +1,214 @@
+"""The three verbs over components, written once: plan, install, verify."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable
+from queue import SimpleQueue
+from threading import Event as Flag
+from typing import TYPE_CHECKING
+
+from attrs import evolve, frozen
+
+from k8sha import events
+from k8sha.errors import ApplyError, K8shaError, PreflightError, Problem, VerifyError
+from k8sha.events import Event, Listener, ignore
+from k8sha.hosts.host import Host
+from k8sha.lanes import in_lanes
+from k8sha.parallel import in_parallel
+from k8sha.report import Outcome, Plan, Report, Result
+from k8sha.resources.resource import Requirement
+from k8sha.stage import Stage, install_stage, plan_stage
+from k8sha.waiting import NotYet
+
+if TYPE_CHECKING:
+    from k8sha.component import Component
+
+__all__ = ["install", "plan", "preflight", "verify"]
+
+
+@frozen
+class _Hosts:
+    """The distinct hosts of components, and doing something with all of them."""
+
+    hosts: tuple[Host, ...]
+
+    @classmethod
+    def of(cls, components: Iterable[Component]) -> _Hosts:
+        return cls(tuple(dict.fromkeys(host for component in components for host in component.hosts)))
+
+    def open(self, listen: Listener, who: str | None) -> None:
+        """Connect to every host at once and read its facts; with ``who``, take every host's lock as well."""
+        queue: SimpleQueue[Event] = SimpleQueue()
+        cancelled = Flag()
+
+        def step(host: Host) -> None:
+            if cancelled.is_set():
+                return
+            if who is None:
+                host.facts  # noqa: B018 (read now, in parallel, because later reads are one after the other)
+            else:
+                host.lock(who, tell=lambda check, last, waited: queue.put(events.Waiting(check, last, waited)))
+            queue.put(events.Connected(host.name))
+
+        def cancel() -> None:
+            cancelled.set()
+            self.close()
+
+        in_parallel(step, self.hosts, listen=listen, queue=queue, cancel=cancel)
+
+    def trips(self) -> int:
+        return sum(host.trips for host in self.hosts)
+
+    def close(self) -> None:
+        for host in self.hosts:
+            host.close()
+
+
+def _who() -> str:
+    return f"{getpass.getuser()}@{platform.node()} pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
+
+
+def preflight(components: Iterable[Component], listen: Listener = ignore) -> None:
+    """Look at everything that must be true before the first change. Raises PreflightError with all that is not."""
+    components = tuple(components)
+    for component in components:
+        for text in component.warnings():
+            logging.getLogger("k8sha").warning("%s: %s", component.name, text)
+            listen(events.Warned(component.name, text))
+    problems = [problem for component in components for problem in component.problems()]
+    work: dict[Host, tuple[Requirement, ...]] = {}
+    for component in components:
+        for host, requirements in component.requirements().items():
+            work[host] = tuple(dict.fromkeys((*work.get(host, ()), *requirements)))
+    stage = Stage("preflight", work)
+    _, found = plan_stage("Preflight", stage, _quiet_planned(listen))
+    remedies = {(host.name, need.key): need.remedy for host, needs in work.items() for need in needs}
+    for change in found.changes:
+        for line in change.diff.lines:
+            problems.append(Problem(change.host, line, remedies[change.host, change.resource]))
+    if problems:
+        raise PreflightError(dict.fromkeys(problems))
+
+
+def _quiet_planned(listen: Listener) -> Listener:
+    return lambda event: None if isinstance(event, events.Planned) else listen(event)
+
+
+def plan(components: Iterable[Component], listen: Listener = ignore) -> Plan:
+    """What an install of these components, in this order, would change."""
+    components = tuple(components)
+    hosts = _Hosts.of(components)
+    hosts.open(listen, None)
+    before = hosts.trips()
+    found = Plan()
+    for component in components:
+
+        def carry_out(stage: Stage, name: str = component.name) -> Outcome:
+            nonlocal found
+            outcome, part = plan_stage(name, stage, listen)
+            found += part
+            return outcome
+
+        _drive(component, carry_out)
+    return evolve(found, trips=hosts.trips() - before)
+
+
+def install(components: Iterable[Component], listen: Listener = ignore) -> Report:
+    """Lock every host, look at all requirements, then install these components in this order.
+
+    A stage that is ``early`` needs nothing of the components before its own and runs beside them.
+    """
+    components = tuple(components)
+    hosts = _Hosts.of(components)
+    began = time.monotonic()
+    before = hosts.trips()
+    results: list[list[Result]] = [[] for _ in components]
+
+    def lane(index: int, tell: Listener, wait_for_earlier: Callable[[], None]) -> None:
+        def carry_out(stage: Stage) -> Outcome:
+            if not stage.early:
+                wait_for_earlier()
+            try:
+                outcome, part = install_stage(components[index].name, stage, tell)
+            except ApplyError as error:
+                results[index].extend(error.report.results)
+                raise
+            results[index].extend(part)
+            return outcome
+
+        _drive(components[index], carry_out)
+
+    try:
+        hosts.open(listen, _who())
+        preflight(components, listen)
+        in_lanes(len(components), lane, listen=listen, cancel=hosts.close)
+    except ApplyError:
+        raise ApplyError(_report(results, hosts.trips() - before, began)) from None
+    finally:
+        hosts.close()  # gives up the locks
+    return _report(results, hosts.trips() - before, began)
+
+
+def _report(results: list[list[Result]], trips: int, began: float) -> Report:
+    return Report(tuple(result for lane in results for result in lane), trips, time.monotonic() - began)
+
+
+def _drive(component: Component, carry_out: Callable[[Stage], Outcome]) -> None:
+    stages = component.stages()
+    try:
+        stage = next(stages)
+        while True:
+            stage = stages.send(carry_out(stage))
+    except StopIteration:
+        return
+    finally:
+        stages.close()
+
+
+def verify(components: Iterable[Component], listen: Listener = ignore) -> tuple[events.Checked, ...]:
+    """The plan of these components is empty, and every check holds. Raises VerifyError with all that is wrong."""
+    components = tuple(components)
+    problems: list[Problem] = []
+    looked: list[events.Checked] = []
+
+    def note(check: str, problem: str, detail: str, began: float) -> None:
+        checked = events.Checked(check, problem, detail, time.monotonic() - began)
+        looked.append(checked)
+        listen(checked)
+
+    for component in components:
+        began = time.monotonic()
+        try:
+            found = plan((component,), listen)
+        except K8shaError as error:
+            problems.append(Problem(component.name, str(error)))
+            note(f"{component.name}: nothing differs from what was asked for", str(error), "", began)
+        else:
+            wrong = [
+                Problem(
+                    change.host, f"{change.resource} differs: {'; '.join(change.diff.lines[:3])}", "install() mends it"
+                )
+                for change in found.changes
+            ]
+            wrong += [
+                Problem(change.host, f"{change.resource}: {'; '.join(change.diff.lines[:3])}") for change in found.waits
+            ]
+            problems += wrong
+            note(f"{component.name}: nothing differs from what was asked for", "; ".join(map(str, wrong)), "", began)
+        for check in component.checks():
+            began = time.monotonic()
+            try:
+                detail = check.look()
+            except (NotYet, K8shaError) as error:
+                problems.append(Problem(component.name, f"{check.sentence}: {error}"))
+                note(check.sentence, str(error), "", began)
+            else:
+                note(check.sentence, "", detail, began)
+    if problems:
+        raise VerifyError(problems)
+    return tuple(looked)
