@@ -1,0 +1,160 @@
+"""HostRoutes: a pod network of the plainest kind, without any image, for nodes on one layer-2 network.
+
+On each node the CNI plugins bridge, host-local and portmap serve that node's own pod range, and one static route per
+other node leads to that node's range. Nothing runs but the kernel.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+
+from attrs import field, frozen
+
+from k8sha.addons.network import network_checks
+from k8sha.component import Checks, Component, Stages
+from k8sha.components.control_plane import ControlPlane
+from k8sha.components.workers import Workers, as_workers
+from k8sha.errors import KubeError
+from k8sha.hosts.host import Host
+from k8sha.report import Diff
+from k8sha.resources.files import File
+from k8sha.resources.resource import Condition, KnownAfter
+from k8sha.resources.service import Service
+from k8sha.stage import Stage
+
+__all__ = ["HostRoutes"]
+
+CNI_CONFIG = "/etc/cni/net.d/10-k8sha.conflist"
+ROUTES = "/usr/libexec/k8sha/pod-routes"
+UNIT = "k8sha-pod-routes"
+
+
+@frozen
+class NodeReady(Condition):
+    """The kubelet's own word that its node is Ready, asked through the local kubelet's credentials."""
+
+    node: str
+    patience: float = field(default=180, kw_only=True)
+
+    @property
+    def key(self) -> str:
+        return f"node {self.node} is Ready"
+
+    def probe(self) -> str:
+        path = '{.status.conditions[?(@.type=="Ready")].status}:{.status.conditions[?(@.type=="Ready")].message}'
+        return f"""\
+if [ ! -s /etc/kubernetes/kubelet.conf ]; then echo 'not joined yet'; exit 0; fi
+kubectl --kubeconfig=/etc/kubernetes/kubelet.conf --request-timeout=10s get node {self.node} -o 'jsonpath={path}' 2>&1 \\
+  || echo ' (no answer)'"""
+
+    def diff(self, seen: bytes) -> Diff:
+        said = seen.decode(errors="replace").strip()
+        return Diff() if said.startswith("True:") else Diff.of(said[-300:] or "no answer")
+
+
+@frozen
+class HostRoutes(Component):
+    """The pod network of a control plane and its workers, by static routes.
+
+    All nodes must be on one layer-2 network. ``mtu`` is the pods' interfaces', 0 for the plugin's default. Ranges are
+    those that Kubernetes gave to the nodes, so this comes after all nodes have joined.
+    """
+
+    plane: ControlPlane
+    workers: tuple[Workers, ...] = field(default=(), converter=as_workers)
+    mtu: int = field(default=0, kw_only=True)
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """Every node."""
+        return (*self.plane.hosts, *(host for workers in self.workers for host in workers.hosts))
+
+    def _ranges(self) -> dict[str, str] | None:
+        """Each node's pod range, None where the cluster is not there yet."""
+        try:
+            nodes = self.plane.api.nodes()
+        except KubeError as error:
+            if "not installed yet" in str(error):
+                return None
+            raise
+        ranges = {name: node["spec"].get("podCIDR", "") for name, node in nodes.items()}
+        known = {host.name: ranges.get(host.name, "") for host in self.hosts}
+        return known if all(known.values()) else None
+
+    def stages(self) -> Stages:
+        """See :meth:`Component.stages`."""
+        ranges = self._ranges()
+        work = {}
+        for host in self.hosts:
+            conflist: str | KnownAfter
+            routes: str | KnownAfter
+            if ranges is None:
+                conflist = routes = KnownAfter("Kubernetes has given every node its pod range")
+            else:
+                conflist = self._conflist(ranges[host.name])
+                routes = self._routes(host, ranges)
+            script = File(ROUTES, routes, mode="0755")
+            unit = File(f"/etc/systemd/system/{UNIT}.service", _UNIT_TEXT)
+            config = File(CNI_CONFIG, conflist)
+            service = Service(UNIT, watches=(script, unit))
+            work[host] = (script, unit, service, config, NodeReady(host.name))
+        yield Stage("routes to every node's pods", work)
+
+    def _conflist(self, pod_range: str) -> str:
+        bridge: dict[str, object] = {
+            "type": "bridge",
+            "bridge": "cni0",
+            "isGateway": True,
+            "hairpinMode": True,
+            "ipMasq": False,
+            "ipam": {
+                "type": "host-local",
+                "ranges": [[{"subnet": pod_range}]],
+                "routes": [{"dst": "::/0" if ":" in pod_range else "0.0.0.0/0"}],
+            },
+        }
+        if self.mtu:
+            bridge["mtu"] = self.mtu
+        portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
+        config = {"cniVersion": "1.0.0", "name": "k8sha", "plugins": [bridge, portmap]}
+        return json.dumps(config, indent=2) + "\n"
+
+    def _routes(self, host: Host, ranges: dict[str, str]) -> str:
+        """A script that may run any number of times: routes to the others, and no masquerading between pods."""
+        pods = self.plane.cluster.pod_cidr
+        family, tables = ("-6", "ip6tables") if ipaddress.ip_network(pods).version == 6 else ("-4", "iptables")
+        lines = ["#!/bin/sh", "# Written by k8sha: routes to the pods of the other nodes.", "set -eu"]
+        lines += [
+            f"ip {family} route replace {ranges[other.name]} via {other.address}"
+            for other in self.hosts
+            if other != host
+        ]
+        rule = f"POSTROUTING -s {pods} ! -d {pods} -m comment --comment k8sha-pods -j MASQUERADE"
+        lines.append(f"{tables} -w 5 -t nat -C {rule} 2>/dev/null || {tables} -w 5 -t nat -A {rule}")
+        for way in ("-s", "-d"):
+            rule = f"FORWARD {way} {pods} -m comment --comment k8sha-pods -j ACCEPT"
+            lines.append(f"{tables} -w 5 -C {rule} 2>/dev/null || {tables} -w 5 -A {rule}")
+        return "\n".join(lines) + "\n"
+
+    def checks(self) -> Checks:
+        """See :meth:`Component.checks`."""
+        return network_checks(self.plane, self.hosts)
+
+
+_UNIT_TEXT = f"""\
+# Written by k8sha.
+[Unit]
+Description=Routes to the pods of the other nodes
+After=network-online.target
+Wants=network-online.target
+Before=kubelet.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart={ROUTES}
+
+[Install]
+WantedBy=multi-user.target
+"""

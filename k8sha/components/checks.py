@@ -1,0 +1,165 @@
+"""What ``verify`` looks at in a cluster: nodes, static pods, API servers, certificates, DNS, pods reaching pods."""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from k8sha.hosts.host import Host
+from k8sha.kube import Api, ready
+from k8sha.waiting import Check, NotYet
+
+if TYPE_CHECKING:
+    from k8sha.components.control_plane import ControlPlane
+    from k8sha.components.workers import Workers
+
+__all__ = ["control_plane_checks", "nodes_ready", "worker_checks"]
+
+STATIC_PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+EXPIRY_DAYS = 30
+"""Certificates that end within so many days are a finding: time enough for a renewal in working hours."""
+
+_EXPIRY = """\
+for file in $(find /etc/kubernetes/pki /var/lib/kubelet/pki -name '*.crt' -o -name 'kubelet-client-current.pem'); do
+  end=$(openssl x509 -noout -enddate -in "$file")
+  printf '%s %s\\n' "$(date -d "${end#notAfter=}" +%s)" "$file"
+done
+for file in admin controller-manager scheduler; do
+  if [ -s "/etc/kubernetes/$file.conf" ]; then
+    end=$(sed -n 's/^ *client-certificate-data: //p' "/etc/kubernetes/$file.conf" | base64 -d | openssl x509 -noout -enddate)
+    printf '%s %s\\n' "$(date -d "${end#notAfter=}" +%s)" "/etc/kubernetes/$file.conf"
+  fi
+done"""
+
+
+def control_plane_checks(plane: ControlPlane) -> Iterator[Check]:
+    """What is true of a control plane that works."""
+    api = plane.api
+    names = ", ".join(host.name for host in plane.hosts)
+    yield Check(
+        f"nodes {names} are Ready at v{plane.version}", lambda: nodes_ready(api, plane.hosts, f"v{plane.version}")
+    )
+    yield Check(f"every static pod runs on {names}", lambda: _static_pods(api, plane.hosts))
+    for host in plane.hosts:
+        yield Check(f"the API server of {host.name} is ready", lambda host=host: _readyz(host, host.address, 6443))  # type: ignore[misc]
+    yield Check(
+        f"an API server answers through {plane.endpoint}",
+        lambda: _readyz(plane.hosts[-1], plane.endpoint.host, plane.endpoint.port),
+    )
+    if plane.etcd is None:
+        from k8sha.components.etcd import EtcdCluster
+
+        yield from EtcdCluster(plane.hosts).checks()
+    yield Check(f"no certificate ends within {EXPIRY_DAYS} days", lambda: _certificates(plane.hosts))
+    yield Check("CoreDNS runs, and resolves the kubernetes Service from every master", lambda: _dns(api, plane.hosts))
+
+
+def worker_checks(workers: Workers) -> Iterator[Check]:
+    """What is true of workers that work."""
+    names = ", ".join(host.name for host in workers.hosts)
+    version = f"v{workers.plane.version}"
+    api = workers.plane.api
+    yield Check(f"nodes {names} are Ready at {version}", lambda: nodes_ready(api, workers.hosts, version))
+    yield Check("every worker resolves the kubernetes Service", lambda: _dns(api, workers.hosts))
+
+
+def nodes_ready(api: Api, hosts: Iterable[Host], version: str) -> str:
+    """Every host is a Ready node of this version."""
+    nodes = api.nodes()
+    wrong = []
+    hosts = tuple(hosts)
+    for host in hosts:
+        node = nodes.get(host.name)
+        if node is None:
+            wrong.append(f"{host.name} is not a node")
+            continue
+        found = node["status"]["nodeInfo"]["kubeletVersion"]
+        if found != version:
+            wrong.append(f"{host.name} runs {found}")
+        if not ready(node):
+            conditions = node["status"].get("conditions", [])
+            said = next((item.get("message", "") for item in conditions if item["type"] == "Ready"), "no condition")
+            wrong.append(f"{host.name} is not Ready: {said}")
+    if wrong:
+        raise NotYet("; ".join(wrong))
+    return f"{len(hosts)} nodes"
+
+
+def _static_pods(api: Api, hosts: Sequence[Host]) -> str:
+    pods = {pod["metadata"]["name"]: pod for pod in api.get("/api/v1/namespaces/kube-system/pods")["items"]}
+    wrong = []
+    for host in hosts:
+        for name in STATIC_PODS:
+            pod = pods.get(f"{name}-{host.name}")
+            if pod is None:
+                wrong.append(f"{name}-{host.name} is missing")
+            elif not ready(pod):
+                wrong.append(f"{name}-{host.name} is not ready ({pod['status'].get('phase')})")
+    if wrong:
+        raise NotYet("; ".join(wrong))
+    return f"{len(hosts) * len(STATIC_PODS)} pods"
+
+
+def _readyz(asker: Host, address: str, port: int) -> str:
+    where = f"[{address}]" if ":" in address else address
+    command = (
+        f"kubectl --kubeconfig=/etc/kubernetes/admin.conf --server=https://{where}:{port} --tls-server-name=kubernetes "
+        "--request-timeout=5s get --raw '/readyz?verbose'"
+    )
+    exit, out, err = asker.read(command)[0]
+    text = out.decode(errors="replace")
+    failed = [line for line in text.splitlines() if line.startswith("[-]")]
+    if exit != 0 or failed or "readyz check passed" not in text:
+        raise NotYet("; ".join(failed) or err.decode(errors="replace").strip()[-300:] or f"exit {exit}")
+    return f"{text.count('[+]')} parts ready"
+
+
+def _certificates(hosts: Sequence[Host]) -> str:
+    now = datetime.datetime.now(datetime.UTC).timestamp()
+    wrong = []
+    nearest = float("inf")
+    for host in hosts:
+        exit, out, err = host.read(_EXPIRY)[0]
+        if exit != 0 or not out.strip():
+            raise NotYet(f"{host.name}: {err.decode(errors='replace').strip() or 'no certificate is there'}")
+        for line in out.decode().splitlines():
+            end, _, path = line.partition(" ")
+            days = (int(end) - now) / 86400
+            nearest = min(nearest, days)
+            if days < EXPIRY_DAYS:
+                wrong.append(f"{host.name}:{path} ends in {days:.0f} days")
+    if wrong:
+        raise NotYet("; ".join(wrong))
+    return f"the first ends in {nearest:.0f} days"
+
+
+_QUERY = (
+    r"\022\064\001\000\000\001\000\000\000\000\000\000"  # one question, recursion desired
+    r"\012kubernetes\007default\003svc{labels}\000\000\001\000\001"  # type A, class IN
+)
+
+
+def _dns(api: Api, hosts: Sequence[Host]) -> str:
+    """A DNS question put to the cluster's DNS Service from each host, as a raw datagram: no tool is needed there."""
+    service = api.get("/api/v1/namespaces/kube-system/services/kube-dns")["spec"]["clusterIP"]
+    wanted = api.get("/api/v1/namespaces/default/services/kubernetes")["spec"]["clusterIP"]
+    config = api.get("/api/v1/namespaces/kube-system/configmaps/kubeadm-config")["data"]["ClusterConfiguration"]
+    domain = next((line.split()[1] for line in config.splitlines() if "dnsDomain" in line), "cluster.local")
+    labels = "".join(rf"\{len(label):03o}{label}" for label in domain.split("."))
+    query = _QUERY.format(labels=labels)
+    script = (
+        f"exec 3<>/dev/udp/{service}/53; printf {shlex.quote(query)} >&3; "
+        "timeout 3 dd bs=512 count=1 status=none <&3 | od -An -tu1 -v | tr -s ' \\n' ' '"
+    )
+    wrong = []
+    answer = " ".join(wanted.split("."))
+    for host in hosts:
+        _, out, err = host.read(f"bash -c {shlex.quote(script)}")[0]
+        if not out.decode().strip().endswith(answer):
+            said = err.decode(errors="replace").strip() or out.decode().strip() or "no answer within 3 s"
+            wrong.append(f"{host.name}: {said[:200]}")
+    if wrong:
+        raise NotYet("; ".join(wrong))
+    return f"kubernetes.default.svc.{domain} is {wanted}, asked from {len(hosts)} hosts"

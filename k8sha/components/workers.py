@@ -1,0 +1,97 @@
+"""Workers: nodes that run what users run; they join in parallel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from attrs import field, frozen
+
+from k8sha.component import Checks, Component, Requirements, Stages
+from k8sha.components.checks import worker_checks
+from k8sha.components.control_plane import ControlPlane, join_command, reset
+from k8sha.components.kubeadm import Ticket
+from k8sha.components.node import NodeSettings, node_requirements, node_stages
+from k8sha.errors import ConfigError, Problem
+from k8sha.hosts.host import Host, as_hosts
+from k8sha.stage import Stage
+
+__all__ = ["Workers", "as_workers"]
+
+_FILES = "kubelet.conf pki/ca.crt"
+
+
+@frozen(kw_only=True)
+class Workers(Component):
+    """Hosts that join a control plane's cluster as workers. ``settings`` are the control plane's unless given."""
+
+    hosts: tuple[Host, ...] = field(converter=as_hosts)
+    plane: ControlPlane
+    settings: NodeSettings | None = None
+
+    def __attrs_post_init__(self) -> None:
+        problems = []
+        everyone = (*self.plane.hosts, *self.hosts)
+        for attribute in ("name", "address"):
+            values = [getattr(host, attribute) for host in everyone]
+            for value in sorted({value for value in values if values.count(value) > 1}):
+                problems.append(Problem("Workers", f"{attribute} {value} is given twice", "a host has one role"))
+        if problems:
+            raise ConfigError(problems)
+
+    @property
+    def _settings(self) -> NodeSettings:
+        return self.settings if self.settings is not None else self.plane.settings
+
+    def problems(self) -> Iterator[Problem]:
+        """See :meth:`Component.problems`."""
+        for architecture in dict.fromkeys(host.facts.architecture for host in self.hosts):
+            yield from self.plane.source.problems(self.plane.version, architecture)
+
+    def requirements(self) -> Requirements:
+        """See :meth:`Component.requirements`."""
+        return node_requirements(
+            self.hosts,
+            role="worker",
+            version=self.plane.version,
+            source=self.plane.source,
+            settings=self._settings,
+        )
+
+    def stages(self) -> Stages:
+        """See :meth:`Component.stages`."""
+        yield from node_stages(
+            self.hosts,
+            role="worker",
+            version=self.plane.version,
+            source=self.plane.source,
+            endpoint=self.plane.endpoint,
+            settings=self._settings,
+        )
+        plane = self.plane
+        ticket = Ticket(plane.hosts, plane.version, False, {})
+        recover = reset(keep=(), skip_phases="preflight,remove-etcd-member")
+        joins = {
+            host: (join_command(host, plane, ticket, files=_FILES, recover=recover, settings=self._settings),)
+            for host in self.hosts
+        }
+        yield Stage("join workers", joins)
+
+    def checks(self) -> Checks:
+        """See :meth:`Component.checks`."""
+        return worker_checks(self)
+
+    def drain(self, host: Host, *, timeout: float = 300) -> None:
+        """Cordon a worker and evict its pods, as their PodDisruptionBudgets allow. ``timeout`` in seconds.
+
+        Raises NotReady with the pods that are left and why.
+        """
+        self.plane.api.drain(host.name, timeout=timeout)
+
+    def uncordon(self, host: Host) -> None:
+        """Let a worker take pods again."""
+        self.plane.api.cordon(host.name, False)
+
+
+def as_workers(given: Workers | Iterable[Workers]) -> tuple[Workers, ...]:
+    """Worker groups as a tuple, whether one or several were given."""
+    return (given,) if isinstance(given, Workers) else tuple(given)

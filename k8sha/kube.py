@@ -1,0 +1,263 @@
+"""The API server: the one place where the kubernetes client is used. It loads when the first request is made.
+
+Requests go through the cluster's endpoint, or, where that can't be reached from here, through the SSH connection of a
+master, moving on to the next when one fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
+from urllib.parse import urlencode
+
+import yaml
+from attrs import define, field
+
+from k8sha.endpoint import Endpoint
+from k8sha.errors import K8shaError, KubeError
+from k8sha.hosts.host import Host
+from k8sha.waiting import Check, NotYet, wait_for
+
+__all__ = ["FIELD_MANAGER", "Api", "Json", "ready"]
+
+Json: TypeAlias = Any
+"""What an API object is: nested dicts, lists and plain values, as JSON has them."""
+
+FIELD_MANAGER = "k8sha"
+"""Under which name our server-side applies own what they set."""
+
+
+@define(eq=False)
+class Api:
+    """A cluster's API as one user sees it. ``read_kubeconfig`` is called when the first request is made.
+
+    ``timeout`` is that of one request, in seconds.
+    """
+
+    read_kubeconfig: Callable[[], str]
+    endpoint: Endpoint
+    masters: tuple[Host, ...] = ()
+    timeout: float = 15.0
+    _client: Any = field(default=None, init=False, repr=False)
+    _base: str = field(default="", init=False)
+    _by: str = field(default="", init=False)
+    _closers: list[Callable[[], None]] = field(factory=list, init=False, repr=False)
+    _guard: Any = field(factory=threading.RLock, init=False, repr=False)
+
+    @property
+    def by(self) -> str:
+        """How the API was reached last: the endpoint, or the name of the master whose SSH connection carries it."""
+        return self._by
+
+    def close(self) -> None:
+        """Drop connections; the next request makes new ones."""
+        with self._guard:
+            closers, self._closers, self._client = self._closers, [], None
+        for close in reversed(closers):
+            close()
+
+    def request(
+        self, verb: str, path: str, body: Json = None, *, query: Mapping[str, str] | None = None, kind: str = "json"
+    ) -> Json:
+        """One request; returns the decoded answer, or text where it is not JSON.
+
+        ``kind`` is the body's content type after ``application/``: ``json``, ``merge-patch+json``, ``apply-patch+yaml``.
+        Raises KubeError with the HTTP status, 0 where nothing answered.
+        """
+        import urllib3
+
+        url = path + ("?" + urlencode(query) if query else "")
+        try:
+            pool = self._connected()
+            answer = pool.request(
+                verb.upper(),
+                self._base + url,
+                body=None if body is None else json.dumps(body),
+                headers={"Accept": "application/json", "Content-Type": f"application/{kind}"},
+                timeout=urllib3.Timeout(connect=min(5.0, self.timeout), read=self.timeout),
+                retries=False,
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            self.close()
+            raise KubeError(verb, path, 0, str(error)) from None
+        text = answer.data.decode(errors="replace")
+        try:
+            decoded = json.loads(text)
+        except ValueError:
+            decoded = text
+        if answer.status >= 400:
+            said = decoded.get("message", text) if isinstance(decoded, dict) else text
+            raise KubeError(verb, path, int(answer.status), said.strip()[:1000])
+        return decoded
+
+    def get(self, path: str, **query: str) -> Json:
+        """GET a path."""
+        return self.request("get", path, query=query)
+
+    def found(self, path: str) -> Json | None:
+        """The object at a path, None where there is none."""
+        try:
+            return self.get(path)
+        except KubeError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def _connected(self) -> Any:
+        with self._guard:
+            if self._client is None:
+                self._connect()
+            return self._client.rest_client.pool_manager
+
+    def _connect(self) -> None:
+        from kubernetes import client
+        from kubernetes.config import kube_config
+
+        config = yaml.safe_load(self.read_kubeconfig())
+        where = self.endpoint.address or self.endpoint.host
+        server, by = f"https://{Endpoint(where, self.endpoint.port)}", str(self.endpoint)
+        errors: list[str] = []
+        try:
+            socket.create_connection((where, self.endpoint.port), timeout=3).close()
+        except OSError as error:
+            errors.append(f"{self.endpoint}: {error}")
+            for master in self.masters:
+                try:
+                    port = self._forward(master)
+                except K8shaError as unreachable:
+                    errors.append(str(unreachable))
+                    continue
+                server, by = f"https://127.0.0.1:{port}", f"SSH of {master.name}"
+                break
+            else:
+                raise KubeError("connect", str(self.endpoint), 0, "; ".join(errors)) from None
+        settings = client.Configuration()
+        loader: Any = kube_config.KubeConfigLoader
+        loader(config_dict=config).load_and_set(settings)
+        settings.host, settings.tls_server_name, settings.retries = server, "kubernetes", False
+        self._client, self._base, self._by = client.ApiClient(settings), server, by
+
+    def _forward(self, master: Host) -> int:
+        """A port on our loopback whose connections come out at a master's API server."""
+        master.tunnel(master.address, 6443).close()
+        listener = socket.create_server(("127.0.0.1", 0))
+        self._closers.append(listener.close)
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):  # the listener was closed: that is how this ends
+                while True:
+                    near, _ = listener.accept()
+                    try:
+                        far = master.tunnel(master.address, 6443)
+                    except K8shaError:
+                        near.close()  # the client sees a closed connection and asks anew
+                        continue
+                    for source, sink in ((near, far), (far, near)):
+                        threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+
+        threading.Thread(target=serve, name=f"k8sha-forward-{master.name}", daemon=True).start()
+        return int(listener.getsockname()[1])
+
+    def nodes(self) -> dict[str, Json]:
+        """Every node object by name."""
+        return {node["metadata"]["name"]: node for node in self.get("/api/v1/nodes")["items"]}
+
+    def pods_on(self, node: str) -> list[Json]:
+        """Every pod that is bound to a node."""
+        return list(self.get("/api/v1/pods", fieldSelector=f"spec.nodeName={node}")["items"])
+
+    def cordon(self, node: str, unschedulable: bool = True) -> None:
+        """Keep new pods off a node, or let them come again."""
+        patch = {"spec": {"unschedulable": unschedulable}}
+        self.request("patch", f"/api/v1/nodes/{node}", patch, kind="merge-patch+json")
+
+    def drain(self, node: str, *, timeout: float = 300) -> None:
+        """Cordon a node, then evict its pods as their disruption budgets allow; daemons and static pods stay.
+
+        Raises NotReady with the pods that are left and what keeps them.
+        """
+        self.cordon(node)
+
+        def look() -> str:
+            left: list[str] = []
+            for pod in self.pods_on(node):
+                if not _evictable(pod):
+                    continue
+                meta = pod["metadata"]
+                name = f"{meta['namespace']}/{meta['name']}"
+                left.append(f"{name}: leaving" if "deletionTimestamp" in meta else f"{name}: {self._evict(meta)}")
+            if left:
+                raise NotYet("; ".join(left))
+            return "no pod is left"
+
+        wait_for(Check(f"{node} is drained", look), timeout=timeout, interval=0.5)
+
+    def _evict(self, meta: Json) -> str:
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": meta["name"], "namespace": meta["namespace"]},
+        }
+        path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/eviction"
+        try:
+            self.request("post", path, body)
+        except KubeError as error:
+            if error.status == 404:
+                return "gone"
+            if error.status == 429:
+                return str(error)
+            raise
+        return "leaving"
+
+    def apply(self, item: Json, *, dry_run: bool = False) -> Json:
+        """Server-side apply of one object. A field that another manager owns is an error (409) that names it."""
+        query = {"fieldManager": FIELD_MANAGER, **({"dryRun": "All"} if dry_run else {})}
+        return self.request("patch", self.path_of(item), item, query=query, kind="apply-patch+yaml")
+
+    def delete(self, path: str) -> None:
+        """Delete an object; one that is not there is fine."""
+        try:
+            self.request("delete", path)
+        except KubeError as error:
+            if error.status != 404:
+                raise
+
+    def path_of(self, item: Json) -> str:
+        """Where an object lives; asks the API server what kinds it has. Raises KubeError for a kind it lacks."""
+        version, kind, meta = item["apiVersion"], item["kind"], item["metadata"]
+        base = f"/api/{version}" if "/" not in version else f"/apis/{version}"
+        for resource in self.get(base)["resources"]:
+            if resource["kind"] == kind and "/" not in resource["name"]:
+                if resource["namespaced"]:
+                    base += f"/namespaces/{meta.get('namespace', 'default')}"
+                return f"{base}/{resource['name']}/{meta['name']}"
+        raise KubeError("find", f"{version} {kind}", 404, "the API server does not know this kind")
+
+
+def ready(item: Json) -> bool:
+    """Whether an object's condition ``Ready`` is true."""
+    conditions: Iterable[Json] = item.get("status", {}).get("conditions", ())
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+
+def _evictable(pod: Json) -> bool:
+    meta = pod["metadata"]
+    if "kubernetes.io/config.mirror" in meta.get("annotations", {}):
+        return False
+    if pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+        return False
+    owners: Iterator[Json] = iter(meta.get("ownerReferences", ()))
+    return not any(owner.get("controller") and owner["kind"] == "DaemonSet" for owner in owners)
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError, EOFError):  # either side may end the connection at any time
+        while data := source.recv(1 << 16):
+            sink.sendall(data)
+    for end in (source, sink):
+        with contextlib.suppress(OSError, EOFError):
+            end.close()
