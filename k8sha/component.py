@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from k8sha import events, verbs
 from k8sha.errors import Problem
@@ -28,6 +28,9 @@ class Component:
 
     A subclass says what its ``hosts`` are, what it requires of them, its ``stages`` and its ``checks``.
     """
+
+    begins_early: ClassVar[bool] = False
+    """Whether its first stages are ``early`` ones, so that it may begin while earlier components are at work."""
 
     @property
     def name(self) -> str:

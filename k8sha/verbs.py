@@ -141,6 +141,8 @@ def install(components: Iterable[Component], listen: Listener = ignore) -> Repor
             results[index].extend(part)
             return outcome
 
+        if not components[index].begins_early:
+            wait_for_earlier()
         _drive(components[index], carry_out)
 
     try:

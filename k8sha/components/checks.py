@@ -150,7 +150,8 @@ def _dns(api: Api, hosts: Sequence[Host]) -> str:
     labels = "".join(rf"\{len(label):03o}{label}" for label in domain.split("."))
     query = _QUERY.format(labels=labels)
     script = (
-        f"exec 3<>/dev/udp/{service}/53; printf {shlex.quote(query)} >&3; "
+        # dd makes one datagram of it: printf alone would send one for each line, and the question has a line feed
+        f"exec 3<>/dev/udp/{service}/53; printf {shlex.quote(query)} | dd bs=512 iflag=fullblock status=none >&3; "
         "timeout 3 dd bs=512 count=1 status=none <&3 | od -An -tu1 -v | tr -s ' \\n' ' '"
     )
     wrong = []

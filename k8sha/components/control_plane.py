@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping
 
+from typing import ClassVar
+
 from attrs import define, field, frozen
 
 from k8sha.component import Checks, Component, Requirements, Stages
@@ -171,6 +173,8 @@ class ControlPlane(Component):
     ``source`` to take Kubernetes from. The first host is where a new cluster begins; in an existing one it has no
     special role, and a host that has lost everything joins again, it never starts a second cluster.
     """
+
+    begins_early: ClassVar[bool] = True
 
     hosts: tuple[Host, ...] = field(converter=as_hosts)
     endpoint: Endpoint

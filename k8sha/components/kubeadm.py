@@ -195,7 +195,12 @@ def new_token() -> str:
     return f"{id}.{secret}"
 
 
-_MINT = """\
+_NOT_A_MASTER = 71
+_MINT = (
+    f"""\
+if [ ! -s /etc/kubernetes/admin.conf ]; then exit {_NOT_A_MASTER}; fi
+"""
+    + """\
 umask 077
 config=$(mktemp /run/k8sha/ticket.XXXXXX)
 trap 'rm -f "$config"' EXIT
@@ -206,6 +211,7 @@ kubectl --request-timeout=10s --server=https://{address}:6443 get --raw /readyz 
 {forget}kubeadm token create --config "$config" >/dev/null
 {upload}openssl x509 -pubkey -noout -in /etc/kubernetes/pki/ca.crt | openssl pkey -pubin -outform der | sha256sum
 """
+)
 
 _REVOKE = """\
 export KUBECONFIG=/etc/kubernetes/admin.conf
@@ -253,26 +259,15 @@ class Ticket:
 
     def _mint(self, host: Host, forget: str) -> None:
         token, key = new_token(), secrets.token_hex(32)
-        init: dict[str, object] = {
-            "apiVersion": f"kubeadm.k8s.io/{kubeadm_api(self.version)}",
-            "kind": "InitConfiguration",
-            "bootstrapTokens": [{"token": token, "ttl": TOKEN_TTL, "description": "k8sha: for joins, deleted after"}],
-            "nodeRegistration": {"criSocket": CRI_SOCKET},
-        }
         upload = ""
         if self.control_plane:
-            init["certificateKey"] = key
             upload = 'kubeadm init phase upload-certs --upload-certs --config "$config" >/dev/null\n'
         errors: list[K8shaError] = []
         for master in self.masters:
             if master == host:
                 continue
-            script = _MINT.format(
-                config=_dump(init, *([self.cluster] if self.cluster else [])),
-                address=master.address,
-                forget=forget,
-                upload=upload,
-            )
+            config = self._config(master, token, key)
+            script = _MINT.format(config=config, address=master.address, forget=forget, upload=upload)
             try:
                 exit, out, err = master.execute(script, timeout=240)
             except K8shaError as error:
@@ -282,8 +277,25 @@ class Ticket:
                 self._token, self._key, self._hash, self._issuer = token, key, out.decode().split()[0], master
                 return
             said = err.decode(errors="replace").replace(token, "(secret)").replace(key, "(secret)").strip()
-            errors.append(KubeError("create", f"a join token on {master.name}", 0, said[-1500:]))
+            if exit != _NOT_A_MASTER:
+                errors.append(KubeError("create", f"a join token on {master.name}", 0, said[-1500:]))
+        if not errors:
+            raise KubeError("create", f"a join token for {host.name}", 0, "no other master is in a cluster yet")
         raise errors[0] if len(errors) == 1 else HostErrors(errors)
+
+    def _config(self, master: Host, token: str, key: str) -> str:
+        """What kubeadm on the issuing master reads. With its own address: kubeadm would guess one otherwise, and talk
+        to an API server whose certificate does not have it."""
+        init: dict[str, object] = {
+            "apiVersion": f"kubeadm.k8s.io/{kubeadm_api(self.version)}",
+            "kind": "InitConfiguration",
+            "bootstrapTokens": [{"token": token, "ttl": TOKEN_TTL, "description": "k8sha: for joins, deleted after"}],
+            "localAPIEndpoint": {"advertiseAddress": master.address, "bindPort": 6443},
+            "nodeRegistration": {"criSocket": CRI_SOCKET},
+        }
+        if self.control_plane:
+            init["certificateKey"] = key
+        return _dump(init, *([self.cluster] if self.cluster else []))
 
     def _revoke(self) -> None:
         issuer, token = self._issuer, self._token

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from typing import ClassVar
+
 from attrs import field, frozen
 
 from k8sha.component import Checks, Component, Requirements, Stages
@@ -23,6 +25,8 @@ _FILES = "kubelet.conf pki/ca.crt"
 @frozen(kw_only=True)
 class Workers(Component):
     """Hosts that join a control plane's cluster as workers. ``settings`` are the control plane's unless given."""
+
+    begins_early: ClassVar[bool] = True
 
     hosts: tuple[Host, ...] = field(converter=as_hosts)
     plane: ControlPlane
