@@ -1,0 +1,142 @@
+"""Pod networks as text, and manifests that are what they claim to be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from k8sha import ConfigError, ControlPlane, Endpoint, Host, Upstream, Workers
+from k8sha.addons import Calico, HostRoutes, Manifest
+from k8sha.addons.manifests import dump, rewrite_images
+from k8sha.resources.manifest import Applied, RolledOut
+
+MASTERS = [Host(f"master-{number}", f"192.168.56.{9 + number}") for number in (1, 2, 3)]
+PLANE = ControlPlane(hosts=MASTERS, endpoint=Endpoint("192.168.56.100"), version="1.33.13", source=Upstream())
+WORKERS = Workers(hosts=[Host("worker-1", "192.168.56.20")], plane=PLANE)
+RANGES = {"master-1": "10.244.0.0/24", "master-2": "10.244.1.0/24", "master-3": "10.244.2.0/24", "worker-1": "10.244.3.0/24"}
+
+MANIFEST = """\
+kind: ConfigMap
+apiVersion: v1
+metadata: {name: calico-config, namespace: kube-system}
+data: {calico_backend: bird, veth_mtu: "0"}
+---
+kind: DaemonSet
+apiVersion: apps/v1
+metadata: {name: calico-node, namespace: kube-system}
+spec:
+  template:
+    spec:
+      initContainers:
+      - {name: upgrade-ipam, image: "quay.io/calico/cni:v9"}
+      containers:
+      - name: calico-node
+        image: quay.io/calico/node:v9
+        env:
+        - {name: CALICO_IPV4POOL_IPIP, value: Always}
+        livenessProbe: {exec: {command: [/bin/calico-node, -felix-live, -bird-live]}}
+        readinessProbe: {exec: {command: [/bin/calico-node, -felix-ready, -bird-ready]}}
+---
+kind: CustomResourceDefinition
+apiVersion: apiextensions.k8s.io/v1
+metadata: {name: things.example.org}
+"""
+
+
+def pinned(folder: Path, text: str = MANIFEST) -> Manifest:
+    manifest = Manifest("calico", "v9", "http://127.0.0.1:9/calico.yaml", hashlib.sha256(text.encode()).hexdigest())
+    (folder / manifest.file_name).write_text(text)
+    return manifest
+
+
+def test_each_node_serves_its_own_range_and_knows_the_way_to_the_others() -> None:
+    net = HostRoutes(PLANE, WORKERS)
+    config = json.loads(net._conflist(RANGES["master-2"]))
+    assert config["plugins"][0]["ipam"]["ranges"] == [[{"subnet": "10.244.1.0/24"}]]
+    script = net._routes(MASTERS[1], RANGES)
+    assert [line for line in script.splitlines() if line.startswith("ip ")] == [
+        "ip -4 route replace 10.244.0.0/24 via 192.168.56.10",
+        "ip -4 route replace 10.244.2.0/24 via 192.168.56.12",
+        "ip -4 route replace 10.244.3.0/24 via 192.168.56.20",
+    ]
+    assert "-s 10.244.0.0/16 ! -d 10.244.0.0/16" in script
+
+
+def test_a_manifest_with_another_hash_is_refused(tmp_path: Path) -> None:
+    manifest = pinned(tmp_path)
+    (tmp_path / manifest.file_name).write_text(MANIFEST + "#")
+    with pytest.raises(ConfigError, match="has sha256"):
+        manifest.read(tmp_path)
+
+
+def test_a_manifest_that_cannot_be_fetched_names_the_file_that_a_bundle_needs(tmp_path: Path) -> None:
+    manifest = Manifest("calico", "v9", (tmp_path / "none.yaml").as_uri(), "0" * 64)
+    with pytest.raises(ConfigError, match=r"manifests/calico-v9\.yaml"):
+        manifest.read(None)
+
+
+def test_images_come_from_the_callers_registry_and_nothing_else_changes(tmp_path: Path) -> None:
+    items = pinned(tmp_path).read(tmp_path)
+    images = rewrite_images(items, lambda image: image.replace("quay.io/calico", "registry.example.org/calico"))
+    assert images == ("registry.example.org/calico/cni:v9", "registry.example.org/calico/node:v9")
+
+
+def test_definitions_come_before_what_needs_them(tmp_path: Path) -> None:
+    kinds = [item["kind"] for item in yaml.safe_load_all(dump(pinned(tmp_path).read(tmp_path)))]
+    assert kinds == ["CustomResourceDefinition", "ConfigMap", "DaemonSet"]
+
+
+@pytest.mark.parametrize(
+    ("encapsulation", "backend", "ipip", "vxlan"),
+    [("ipip", "bird", "Always", "Never"), ("vxlan", "vxlan", "Never", "Always"), ("none", "bird", "Never", "Never")],
+)
+def test_calicos_pool_is_the_clusters_pod_network(
+    tmp_path: Path, encapsulation: str, backend: str, ipip: str, vxlan: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = pinned(tmp_path)
+    located = Manifest("calico", "v9", (tmp_path / manifest.file_name).as_uri(), manifest.sha256)
+    calico = Calico(PLANE, WORKERS, manifest=located, encapsulation=encapsulation, mtu=1400)
+    config, daemon, _ = calico.objects()
+    container = daemon["spec"]["template"]["spec"]["containers"][0]
+    environment = {item["name"]: item["value"] for item in container["env"]}
+    assert config["data"] == {"calico_backend": backend, "veth_mtu": "1400"}
+    assert environment == {
+        "CALICO_IPV4POOL_CIDR": "10.244.0.0/16",
+        "CALICO_IPV4POOL_IPIP": ipip,
+        "CALICO_IPV4POOL_VXLAN": vxlan,
+    }
+    assert ("-bird-live" in container["livenessProbe"]["exec"]["command"]) == (backend == "bird")
+
+
+def test_an_unknown_release_needs_its_manifest() -> None:
+    with pytest.raises(ConfigError, match="hash is not known"):
+        Calico(PLANE, WORKERS, version="v1.0.0")
+
+
+@pytest.mark.parametrize(
+    ("seen", "lines"),
+    [
+        (b"k8sha: absent\n", ("+ 3 objects",)),
+        (b"", ()),
+        (b"--- a\n+++ b\n@@ -1 +1 @@\n-  generation: 1\n+  generation: 2\n", ()),
+        (b"--- a\n+++ b\n@@ -1 +1 @@\n-  x: 1\n+  x: 2\n", ("--- a", "+++ b", "@@ -1 +1 @@", "-  x: 1", "+  x: 2")),
+    ],
+)
+def test_the_servers_own_dry_run_is_the_diff(seen: bytes, lines: tuple[str, ...]) -> None:
+    assert Applied("/etc/kubernetes/k8sha/calico.yaml", 3).diff(seen).lines == lines
+
+
+@pytest.mark.parametrize(
+    ("seen", "done"),
+    [
+        (b'daemon set "calico-node" successfully rolled out\n', True),
+        (b"Waiting for daemon set spec update to be observed...\n", False),
+        (b'Error from server (NotFound): daemonsets.apps "calico-node" not found\n (no answer)\n', False),
+    ],
+)
+def test_a_rollout_is_done_when_it_says_so(seen: bytes, done: bool) -> None:
+    assert (not RolledOut("daemonset/calico-node", "kube-system").diff(seen)) == done
