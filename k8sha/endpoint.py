@@ -47,6 +47,11 @@ class Endpoint:
         return f"{host}:{self.port}"
 
     @property
+    def is_ip(self) -> bool:
+        """Whether it is reached by an address, which can't be moved later, and not by a name."""
+        return _is_ip(self.host)
+
+    @property
     def url(self) -> str:
         """``https://host:port``."""
         return f"https://{self}"

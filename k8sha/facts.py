@@ -12,7 +12,8 @@ __all__ = ["FACTS", "Facts", "Interface"]
 FACTS = """\
 if [ -r /etc/os-release ]; then
   ( . /etc/os-release
-    printf 'os %s\\nos_version %s\\nos_like %s\\nos_name %s\\n' "${ID:-}" "${VERSION_ID:-}" "${ID_LIKE:-}" "${PRETTY_NAME:-}" )
+    printf 'os %s\\nos_version %s\\nos_like %s\\n' "${ID:-}" "${VERSION_ID:-}" "${ID_LIKE:-}"
+    printf 'os_name %s\\n' "${PRETTY_NAME:-}" )
 fi
 printf 'arch %s\\n' "$(uname -m)"
 printf 'kernel %s\\n' "$(uname -r)"
@@ -30,7 +31,7 @@ printf 'init %s\\n' "$(cat /proc/1/comm)"
 printf 'cgroup %s\\n' "$(stat -f -c %T /sys/fs/cgroup)"
 for path in /sys/class/net/*/address; do
   name=${path#/sys/class/net/}
-  printf 'mac %s %s\\n' "${name%/address}" "$(cat "$path")"
+  if mac=$(cat "$path" 2>/dev/null); then printf 'mac %s %s\\n' "${name%/address}" "$mac"; fi
 done
 ip -o addr show | while read -r index name family address rest; do
   case $family in inet|inet6) printf 'address %s %s\\n' "${name%@*}" "$address";; esac
@@ -49,7 +50,8 @@ class Interface:
 
 @frozen
 class Facts:
-    """What one trip told of a host. ``skew`` is its clock minus ours in seconds (as exact as the trip was short)."""
+    """What one trip told of a host. ``skew`` is its clock minus ours in seconds, at most ``skew_error`` off: half the
+    time that the trip took."""
 
     os: str = ""
     os_version: str = ""
@@ -65,6 +67,7 @@ class Facts:
     memory_mib: int = 0
     disk_mib: int = 0
     skew: float = 0.0
+    skew_error: float = 0.0
     init: str = ""
     cgroup: str = ""
     interfaces: tuple[Interface, ...] = ()
@@ -92,8 +95,10 @@ class Facts:
         return any(str(interface.address.ip) == address for interface in self.interfaces)
 
     @classmethod
-    def parse(cls, text: str, *, now: float | None = None) -> Facts:
-        """Facts from the probe's output. Lines it does not know are passed over."""
+    def parse(cls, text: str, *, sent: float | None = None, now: float | None = None) -> Facts:
+        """Facts from the probe's output. Lines it does not know are passed over. ``sent`` and ``now`` are when the
+        probe was sent and answered, by our clock.
+        """
         values: dict[str, str] = {}
         macs: dict[str, str] = {}
         addresses: list[tuple[str, str]] = []
@@ -109,6 +114,8 @@ class Facts:
                 case _:
                     values[name] = rest
         clock = float(values.get("clock") or 0)
+        answered = time.time() if now is None else now
+        asked = answered if sent is None else sent
         return cls(
             os=values.get("os", ""),
             os_version=values.get("os_version", ""),
@@ -123,7 +130,8 @@ class Facts:
             cpus=int(values.get("cpus") or 0),
             memory_mib=int(values.get("memory_kib") or 0) // 1024,
             disk_mib=int(values.get("disk_kib") or 0) // 1024,
-            skew=clock - (time.time() if now is None else now) if clock else 0.0,
+            skew=clock - (asked + answered) / 2 if clock else 0.0,
+            skew_error=(answered - asked) / 2,
             init=values.get("init", ""),
             cgroup=values.get("cgroup", ""),
             interfaces=tuple(

@@ -28,11 +28,12 @@ __all__ = ["HostRoutes"]
 CNI_CONFIG = "/etc/cni/net.d/10-k8sha.conflist"
 ROUTES = "/usr/libexec/k8sha/pod-routes"
 UNIT = "k8sha-pod-routes"
+_KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
 
 
 @frozen
 class NodeReady(Condition):
-    """The kubelet's own word that its node is Ready, asked through the local kubelet's credentials."""
+    """The node is Ready, by the API server's word, asked on the node itself with its kubelet's own certificate."""
 
     node: str
     patience: float = field(default=180, kw_only=True)
@@ -42,15 +43,24 @@ class NodeReady(Condition):
         return f"node {self.node} is Ready"
 
     def probe(self) -> str:
-        path = '{.status.conditions[?(@.type=="Ready")].status}:{.status.conditions[?(@.type=="Ready")].message}'
+        client = "/var/lib/kubelet/pki/kubelet-client-current.pem"
         return f"""\
-if [ ! -s /etc/kubernetes/kubelet.conf ]; then echo 'not joined yet'; exit 0; fi
-kubectl --kubeconfig=/etc/kubernetes/kubelet.conf --request-timeout=10s get node {self.node} -o 'jsonpath={path}' 2>&1 \\
-  || echo ' (no answer)'"""
+if [ ! -s {_KUBELET_CONF} ] || [ ! -s {client} ]; then echo 'it has not joined yet'; exit 0; fi
+server=$(sed -n 's/^ *server: //p' {_KUBELET_CONF})
+curl -sS --max-time 10 --cacert /etc/kubernetes/pki/ca.crt --cert {client} --key {client} \\
+  "$server/api/v1/nodes/{self.node}" 2>&1 || echo"""
 
     def diff(self, seen: bytes) -> Diff:
-        said = seen.decode(errors="replace").strip()
-        return Diff() if said.startswith("True:") else Diff.of(said[-300:] or "no answer")
+        text = seen.decode(errors="replace").strip()
+        try:
+            node = json.loads(text)
+        except ValueError:
+            return Diff.of(" ".join(text.split())[-300:] or "no answer")
+        for condition in node.get("status", {}).get("conditions", ()) if node.get("kind") == "Node" else ():
+            if condition["type"] == "Ready":
+                said = " ".join(str(condition.get("message", "")).split())[-300:]
+                return Diff() if condition["status"] == "True" else Diff.of(said or "it is not Ready")
+        return Diff.of(str(node.get("message") or "it has no condition yet"))
 
 
 @frozen

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Mapping
-
 from typing import ClassVar
 
 from attrs import define, field, frozen
@@ -20,11 +19,12 @@ from k8sha.components.kubeadm import (
     join_config,
     new_token,
 )
-from k8sha.components.node import NodeSettings, node_requirements, node_stages
+from k8sha.components.node import NodeSettings, node_problems, node_requirements, node_stages
 from k8sha.endpoint import Endpoint
 from k8sha.errors import ConfigError, KubeError, PreflightError, Problem
 from k8sha.hosts.host import Host, as_hosts
 from k8sha.kube import Api
+from k8sha.preflight import host_problems
 from k8sha.report import Diff
 from k8sha.resources.command import Command
 from k8sha.resources.files import Contents
@@ -99,7 +99,7 @@ kubectl --kubeconfig={ADMIN_CONF} --server=https://{self.address}:6443 --request
 
     def diff(self, seen: bytes) -> Diff:
         said = seen.decode(errors="replace").strip()
-        return Diff() if said == "ok" else Diff.of(said.splitlines()[-1] if said else "no answer")
+        return Diff() if said == "ok" else Diff.of(" ".join(said.split())[-300:] or "no answer")
 
 
 @frozen
@@ -249,8 +249,10 @@ class ControlPlane(Component):
 
     def problems(self) -> Iterator[Problem]:
         """See :meth:`Component.problems`."""
-        for architecture in dict.fromkeys(host.facts.architecture for host in self.hosts):
-            yield from self.source.problems(self.version, architecture)
+        yield from node_problems(
+            self.hosts, role="master", version=self.version, source=self.source, settings=self.settings
+        )
+        yield from host_problems(self.hosts, skip=self.settings.skip_requirements)
 
     def warnings(self) -> Iterator[str]:
         """See :meth:`Component.warnings`."""
@@ -261,7 +263,12 @@ class ControlPlane(Component):
     def requirements(self) -> Requirements:
         """See :meth:`Component.requirements`."""
         return node_requirements(
-            self.hosts, role="master", version=self.version, source=self.source, settings=self.settings
+            self.hosts,
+            role="master",
+            version=self.version,
+            source=self.source,
+            settings=self.settings,
+            endpoint=self.endpoint,
         )
 
     def stages(self) -> Stages:

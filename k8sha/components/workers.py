@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-
 from typing import ClassVar
 
 from attrs import field, frozen
@@ -12,9 +11,10 @@ from k8sha.component import Checks, Component, Requirements, Stages
 from k8sha.components.checks import worker_checks
 from k8sha.components.control_plane import ControlPlane, join_command, reset
 from k8sha.components.kubeadm import Ticket
-from k8sha.components.node import NodeSettings, node_requirements, node_stages
+from k8sha.components.node import NodeSettings, node_problems, node_requirements, node_stages
 from k8sha.errors import ConfigError, Problem
 from k8sha.hosts.host import Host, as_hosts
+from k8sha.preflight import host_problems
 from k8sha.stage import Stage
 
 __all__ = ["Workers", "as_workers"]
@@ -48,8 +48,13 @@ class Workers(Component):
 
     def problems(self) -> Iterator[Problem]:
         """See :meth:`Component.problems`."""
-        for architecture in dict.fromkeys(host.facts.architecture for host in self.hosts):
-            yield from self.plane.source.problems(self.plane.version, architecture)
+        plane = self.plane
+        yield from node_problems(
+            self.hosts, role="worker", version=plane.version, source=plane.source, settings=self._settings
+        )
+        skip = self._settings.skip_requirements
+        told = set(host_problems(plane.hosts, skip=skip))  # those between masters are the control plane's to tell
+        yield from (found for found in host_problems((*plane.hosts, *self.hosts), skip=skip) if found not in told)
 
     def requirements(self) -> Requirements:
         """See :meth:`Component.requirements`."""
@@ -59,6 +64,8 @@ class Workers(Component):
             version=self.plane.version,
             source=self.plane.source,
             settings=self._settings,
+            endpoint=self.plane.endpoint,
+            peers=self.plane.hosts,
         )
 
     def stages(self) -> Stages:

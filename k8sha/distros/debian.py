@@ -7,7 +7,8 @@ from k8sha.facts import Facts
 from k8sha.resources.command import Command
 from k8sha.resources.files import File
 from k8sha.resources.packages import AptPackages
-from k8sha.resources.resource import Resource
+from k8sha.resources.reach import AptPackagesAtHand
+from k8sha.resources.resource import Requirement, Resource
 
 __all__ = ["Debian"]
 
@@ -20,6 +21,19 @@ class Debian(Distro):
 
     family = "debian"
     cni_plugins = "/usr/lib/cni"
+    node_packages = (
+        "containerd",
+        "runc",
+        "conntrack",
+        "curl",
+        "ethtool",
+        "iptables",
+        "iputils-ping",
+        "kmod",
+        "openssl",
+        "procps",
+        "socat",
+    )
 
     def fits(self, facts: Facts) -> bool:
         return facts.os in _SUPPORTED or "debian" in facts.os_like
@@ -31,6 +45,12 @@ class Debian(Distro):
 
     def packages(self, *names: str, hold: bool = False) -> Resource:
         return AptPackages(names, hold=hold)
+
+    def packages_at_hand(self, *names: str, remedy: str = "") -> Requirement:
+        return AptPackagesAtHand(names, remedy=remedy)
+
+    def kubernetes_package_probe(self, mirror: str, minor: str) -> str:
+        return f"{mirror.rstrip('/')}/core:/stable:/v{minor}/deb/InRelease"
 
     def kubernetes_repository(self, mirror: str, minor: str) -> tuple[Resource, ...]:
         base = f"{mirror.rstrip('/')}/core:/stable:/v{minor}/deb/"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from k8sha.facts import Facts
-from k8sha.resources.resource import Resource
+from k8sha.resources.resource import Requirement, Resource
 
 __all__ = ["Distro"]
 
@@ -21,6 +21,9 @@ class Distro(ABC):
 
     cni_plugins: str
     """Where the distribution's package of CNI plugins puts them."""
+
+    node_packages: tuple[str, ...]
+    """What every node needs: container runtime, kubeadm's and the kubelet's tools, and ``curl`` to ask the runtime."""
 
     haproxy_ca: str = "/etc/haproxy/kubernetes-ca.crt"
 
@@ -35,6 +38,14 @@ class Distro(ABC):
     @abstractmethod
     def packages(self, *names: str, hold: bool = False) -> Resource:
         """Packages by their Debian names (translated where another family calls them differently), installed."""
+
+    @abstractmethod
+    def packages_at_hand(self, *names: str, remedy: str = "") -> Requirement:
+        """That a host has these packages or can fetch them."""
+
+    @abstractmethod
+    def kubernetes_package_probe(self, mirror: str, minor: str) -> str:
+        """The address of a small file that a package repository of Kubernetes must have."""
 
     @abstractmethod
     def kubernetes_repository(self, mirror: str, minor: str) -> tuple[Resource, ...]:

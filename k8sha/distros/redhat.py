@@ -6,7 +6,8 @@ from k8sha.distros.distro import Distro
 from k8sha.facts import Facts
 from k8sha.resources.files import File
 from k8sha.resources.packages import DnfPackages
-from k8sha.resources.resource import Resource
+from k8sha.resources.reach import DnfPackagesAtHand
+from k8sha.resources.resource import Requirement, Resource
 
 __all__ = ["RedHat"]
 
@@ -24,6 +25,17 @@ class RedHat(Distro):
 
     family = "redhat"
     cni_plugins = "/usr/libexec/cni"
+    node_packages = (
+        "containerd.io",
+        "conntrack-tools",
+        "ethtool",
+        "iptables-nft",
+        "iputils",
+        "kmod",
+        "openssl",
+        "procps-ng",
+        "socat",
+    )
 
     def fits(self, facts: Facts) -> bool:
         return facts.os in ("rhel", "rocky", "almalinux", "centos") or "rhel" in facts.os_like
@@ -36,6 +48,12 @@ class RedHat(Distro):
     def packages(self, *names: str, hold: bool = False) -> Resource:
         pairs = (name.partition("=") for name in names)
         return DnfPackages(tuple(_NAMES.get(name, name) + sign + version for name, sign, version in pairs), hold=hold)
+
+    def packages_at_hand(self, *names: str, remedy: str = "") -> Requirement:
+        return DnfPackagesAtHand(tuple(_NAMES.get(name, name) for name in names), remedy=remedy)
+
+    def kubernetes_package_probe(self, mirror: str, minor: str) -> str:
+        return f"{mirror.rstrip('/')}/core:/stable:/v{minor}/rpm/repodata/repomd.xml"
 
     def kubernetes_repository(self, mirror: str, minor: str) -> tuple[Resource, ...]:
         base = f"{mirror.rstrip('/')}/core:/stable:/v{minor}/rpm/"

@@ -19,8 +19,8 @@ class Command(Resource):
     """Something that must have been done.
 
     ``done`` is shell that prints nothing where it has been, and otherwise one line for each thing that is missing.
-    ``run`` does it. It is marked as begun first: where the mark is found, an earlier run died half-way, so it is not done,
-    and ``recover`` comes before ``run``. ``secret_values`` are made just before, and reach ``run`` as shell
+    ``run`` does it. It is marked as begun first: where the mark is found, an earlier run died half-way, so it is not
+    done, and ``recover`` comes before ``run``. ``secret_values`` are made just before, and reach both as shell
     variables; ``after`` is called when it has been tried.
     """
 
@@ -56,11 +56,14 @@ class Command(Resource):
         mark = shlex.quote(self.mark)
         return f"""\
 mkdir -p {STATE}/begun
-if [ -e {mark} ]; then
+if [ -e {mark} ]; then (
 {self.recover}
-fi
+) fi
 printf '%s\\n' {shlex.quote(self.name)} >{mark}
+sync {mark}
+(
 {self.run}
+)
 rm -f {mark}"""
 
     def secrets(self) -> Mapping[str, str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from pathlib import Path
 
 from attrs import field, frozen, validators
 
 from k8sha.report import Diff
+from k8sha.resources.files import beside
 from k8sha.resources.resource import STATE, Payload, Resource
 
 __all__ = ["Download", "Upload"]
@@ -26,6 +28,10 @@ class _Placed(Resource):
         return f"file {self.path}"
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    @property
     def timeout(self) -> int:
         return 1200
 
@@ -40,12 +46,16 @@ class _Placed(Resource):
         differs = Diff.between("sha256", words[0][:8], self.sha256[:8])
         return differs + Diff.between("mode", words[-1].lstrip("0"), self.mode.lstrip("0"))
 
+    def _made(self) -> str:
+        return f"(umask 022; mkdir -p {shlex.quote(str(Path(self.path).parent))})"
+
     def _place(self, source: str) -> str:
-        return f"""\
-printf '%s  %s\\n' {self.sha256} {source} | sha256sum -c --quiet
-chmod {self.mode} {source}
-chown root:root {source}
-mv -fT {source} {shlex.quote(self.path)}"""
+        """Shell that puts a file with the right content into its place."""
+        path = shlex.quote(self.path)
+        return f"chmod {self.mode} {source}\nchown root:root {source}\ntouch {source}\nmv -fT {source} {path}"
+
+    def _checked(self, source: str) -> str:
+        return f"printf '%s  %s\\n' {self.sha256} {source} | sha256sum -c --quiet"
 
 
 @frozen
@@ -55,11 +65,13 @@ class Download(_Placed):
     url: str = field(kw_only=True)
 
     def apply(self) -> str:
-        path = shlex.quote(self.path)
+        new = shlex.quote(beside(self.path))
         return f"""\
-mkdir -p {shlex.quote(str(Path(self.path).parent))}
-curl -fsSL --proto '=https,http' --retry 3 --connect-timeout 10 -o {path}.part {shlex.quote(self.url)}
-{self._place(path + ".part")}"""
+{self._made()}
+trap 'rm -f {new}' EXIT
+curl -fsSL --proto '=https,http' --retry 3 --connect-timeout 10 -o {new} {shlex.quote(self.url)}
+{self._checked(new)}
+{self._place(new)}"""
 
 
 @frozen
@@ -70,19 +82,22 @@ class Upload(_Placed):
 
     @property
     def _staged(self) -> str:
-        return f"{STATE}/upload/{self.sha256}"
+        place = hashlib.sha256(self.path.encode()).hexdigest()[:8]
+        return f"{STATE}/upload/{self.sha256}-{place}"
 
-    def payloads(self) -> tuple[Payload, ...]:
+    def payloads(self, seen: bytes) -> tuple[Payload, ...]:
+        if seen.decode(errors="replace").startswith(f"{self.sha256} "):
+            return ()  # only its mode differs
         return (Payload(self.source, self._staged, self.sha256),)
 
     def apply(self) -> str:
-        path, new = shlex.quote(self.path), shlex.quote(f"{self.path}.part")
+        path, new, staged = shlex.quote(self.path), shlex.quote(beside(self.path)), self._staged
         return f"""\
-mkdir -p {shlex.quote(str(Path(self.path).parent))}
-if [ ! -f {self._staged} ]; then
-  printf '%s  %s\\n' {self.sha256} {path} | sha256sum -c --quiet
-  chmod {self.mode} {path}; exit 0
+if [ ! -f {staged} ]; then
+  {self._checked(path)}
+  chmod {self.mode} {path}; chown root:root {path}; exit 0
 fi
-cp {self._staged} {new}
-{self._place(new)}
-rm -f {self._staged}"""
+if ! {self._checked(staged)}; then rm -f {staged}; exit 1; fi
+{self._made()}
+mv -fT {staged} {new}
+{self._place(new)}"""

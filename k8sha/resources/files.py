@@ -16,6 +16,7 @@ from k8sha.resources.resource import KnownAfter, Resource
 __all__ = ["Absent", "Contents", "Directory", "File", "Link", "render"]
 
 _MODE = re.compile(r"0[0-7]{3,4}")
+_OWNER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*:[A-Za-z_][A-Za-z0-9_.-]*")
 _SHOWN = 65536
 
 
@@ -32,6 +33,24 @@ def render(template: Path, **values: object) -> str:
 def _valid_mode(instance: object, attribute: object, value: str) -> None:
     if not _MODE.fullmatch(value):
         raise ValueError(f"{value!r} is not a file mode such as 0644")
+
+
+def _valid_owner(instance: object, attribute: object, value: str) -> None:
+    if not _OWNER.fullmatch(value):
+        raise ValueError(f"{value!r} is not an owner such as root:root (by names, which is how a probe sees them)")
+
+
+def beside(path: str) -> str:
+    """Where a file is made before it is renamed into its place: in the same folder, by a name that starts with a dot,
+    which the programs that read whole folders (kubelet, apt, cron, systemd, haproxy) pass over. Always the same name,
+    so that what a killed run left is overwritten.
+    """
+    return str(Path(path).with_name(f".k8sha.{Path(path).name}"))
+
+
+def _made(path: str) -> str:
+    """Shell that makes the folder of a path, for all to read."""
+    return f"(umask 022; mkdir -p {shlex.quote(str(Path(path).parent))})"
 
 
 def _fields(seen: bytes) -> dict[str, str]:
@@ -51,7 +70,7 @@ class File(Resource):
     path: str
     content: str | bytes | KnownAfter = field(repr=False)
     mode: str = field(default="0644", kw_only=True, validator=_valid_mode)
-    owner: str = field(default="root:root", kw_only=True)
+    owner: str = field(default="root:root", kw_only=True, validator=_valid_owner)
     check: str | None = field(default=None, kw_only=True)
     secret: bool = field(default=False, kw_only=True)
 
@@ -60,10 +79,18 @@ class File(Resource):
         return f"file {self.path}"
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    @property
     def _bytes(self) -> bytes:
         if isinstance(self.content, KnownAfter):
             raise TypeError(f"{self.key} can't be written yet: {self.content}")
         return self.content.encode() if isinstance(self.content, str) else self.content
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        return (self._bytes.decode(errors="replace"),) if self.secret else ()
 
     def probe(self) -> str:
         path = shlex.quote(self.path)
@@ -115,19 +142,22 @@ else echo kind absent; fi"""
         return line_diff(old, text) or ("content: differs in its line ends",)
 
     def apply(self) -> str:
-        path, folder = shlex.quote(self.path), shlex.quote(str(Path(self.path).parent))
+        path, new = shlex.quote(self.path), shlex.quote(beside(self.path))
         check = self.check.replace("{}", '"$new"') + "\n" if self.check else ""
         encoded = base64.encodebytes(self._bytes).decode()
         return f"""\
-mkdir -p {folder}
-new=$(mktemp {shlex.quote(self.path)}.XXXXXX)
+{_made(self.path)}
+new={new}
+rm -f "$new"
 trap 'rm -f "$new"' EXIT
+umask 077
+set -C
 base64 -d >"$new" <<'END'
 {encoded}END
+set +C
 chown {shlex.quote(self.owner)} "$new"
 chmod {self.mode} "$new"
 {check}sync -d "$new"
-if [ -L {path} ]; then rm {path}; fi
 mv -fT "$new" {path}"""
 
 
@@ -154,11 +184,14 @@ class Contents(Resource):
 
 @frozen
 class Directory(Resource):
-    """A directory with this mode and owner; what is in it is left alone."""
+    """A directory with this mode and owner; what is in it is left alone.
+
+    A service that watches it is not stale because something in it changed.
+    """
 
     path: str
     mode: str = field(default="0755", kw_only=True, validator=_valid_mode)
-    owner: str = field(default="root:root", kw_only=True)
+    owner: str = field(default="root:root", kw_only=True, validator=_valid_owner)
 
     @property
     def key(self) -> str:
@@ -180,7 +213,8 @@ else echo kind absent; fi"""
 
     def apply(self) -> str:
         path = shlex.quote(self.path)
-        return f"mkdir -p {path}\nchown {shlex.quote(self.owner)} {path}\nchmod {self.mode} {path}"
+        made = f"(umask 022; mkdir -p {path})"
+        return f"{made}\nchown {shlex.quote(self.owner)} {path}\nchmod {self.mode} {path}"
 
 
 @frozen
@@ -194,6 +228,10 @@ class Link(Resource):
     def key(self) -> str:
         return f"link {self.path}"
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.path,)
+
     def probe(self) -> str:
         path = shlex.quote(self.path)
         return f"""\
@@ -206,11 +244,11 @@ else echo absent; fi"""
         return Diff() if found == f"link {self.target}" else Diff.of(f"{found} -> link {self.target}")
 
     def apply(self) -> str:
-        path, folder = shlex.quote(self.path), shlex.quote(str(Path(self.path).parent))
+        path, new = shlex.quote(self.path), shlex.quote(beside(self.path))
         return f"""\
-mkdir -p {folder}
-ln -sfn {shlex.quote(self.target)} {path}.k8sha
-mv -fT {path}.k8sha {path}"""
+{_made(self.path)}
+ln -sfnT {shlex.quote(self.target)} {new}
+mv -fT {new} {path}"""
 
 
 @frozen
@@ -222,6 +260,10 @@ class Absent(Resource):
     @property
     def key(self) -> str:
         return f"file {self.path}"
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.path,)
 
     def probe(self) -> str:
         path = shlex.quote(self.path)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 
 from attrs import field, frozen
 
 from k8sha.report import Diff, line_diff
+from k8sha.resources.files import beside
 from k8sha.resources.resource import Resource
 
 __all__ = ["Modules", "NoSwap", "Sysctl"]
@@ -17,11 +20,33 @@ def _frozen_items(values: Mapping[str, str] | tuple[tuple[str, str], ...]) -> tu
     return tuple(sorted(values.items())) if isinstance(values, Mapping) else values
 
 
+def _names(instance: object, attribute: object, names: tuple[str, ...]) -> None:
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            raise ValueError(f"{name!r} is not the name of a kernel module")
+
+
+def _split(seen: bytes) -> tuple[list[str], str]:
+    """What a probe printed: the lines about the kernel, and the text of the file below the line that says ``file``."""
+    lines = seen.decode(errors="replace").splitlines(keepends=True)
+    heads = [line.rstrip("\n") for line in lines]
+    at = heads.index("file") if "file" in heads else len(lines)
+    return heads[:at], "".join(lines[at + 1 :])
+
+
+def _write(path: str, text: str) -> str:
+    """Shell that puts a text into a file for all to read."""
+    new = shlex.quote(beside(path))
+    return f"""\
+(umask 022; mkdir -p {shlex.quote(str(Path(path).parent))}; printf '%s' {shlex.quote(text)} >{new})
+mv -fT {new} {shlex.quote(path)}"""
+
+
 @frozen
 class Modules(Resource):
     """Kernel modules that are loaded now and at every boot. One that is built into the kernel counts as loaded."""
 
-    names: tuple[str, ...]
+    names: tuple[str, ...] = field(validator=_names)
     path: str = field(default="/etc/modules-load.d/k8sha.conf", kw_only=True)
 
     @property
@@ -46,15 +71,14 @@ class Modules(Resource):
         return f"{loaded}\nif [ -f {path} ]; then echo file; cat {path}; fi"
 
     def diff(self, seen: bytes) -> Diff:
-        head, _, file = seen.decode(errors="replace").partition("file\n")
-        loaded = {line.removeprefix("loaded ") for line in head.splitlines()}
+        lines, file = _split(seen)
+        loaded = {line.removeprefix("loaded ") for line in lines}
         differs = Diff(tuple(f"{name} is not loaded" for name in self.names if name not in loaded))
         return differs + Diff(tuple(f"{self.path}: {line}" for line in line_diff(file, self._text, context=0)))
 
     def apply(self) -> str:
-        path = shlex.quote(self.path)
         load = "\n".join(f"if {self._loaded(name)}; then :; else modprobe {name}; fi" for name in self.names)
-        return f"mkdir -p /etc/modules-load.d\nprintf '%s' {shlex.quote(self._text)} >{path}.new\nmv -f {path}.new {path}\n{load}"
+        return f"{_write(self.path, self._text)}\n{load}"
 
 
 @frozen
@@ -82,8 +106,8 @@ class Sysctl(Resource):
         return f"{reads}\nif [ -f {path} ]; then echo file; cat {path}; fi"
 
     def diff(self, seen: bytes) -> Diff:
-        head, _, file = seen.decode(errors="replace").partition("file\n")
-        found = dict(line.split("=", 1) for line in head.splitlines() if "=" in line)
+        lines, file = _split(seen)
+        found = dict(line.split("=", 1) for line in lines if "=" in line)
         differs = Diff()
         for name, value in self.values:
             now = " ".join(found[name].split()) if name in found else "(not there)"
@@ -91,12 +115,7 @@ class Sysctl(Resource):
         return differs + Diff(tuple(f"{self.path}: {line}" for line in line_diff(file, self._text, context=0)))
 
     def apply(self) -> str:
-        path = shlex.quote(self.path)
-        return f"""\
-mkdir -p /etc/sysctl.d
-printf '%s' {shlex.quote(self._text)} >{path}.new
-mv -f {path}.new {path}
-sysctl -q -p {path}"""
+        return f"{_write(self.path, self._text)}\nsysctl -q -p {shlex.quote(self.path)}"
 
 
 @frozen
@@ -113,46 +132,51 @@ class NoSwap(Resource):
         return "swap"
 
     def probe(self) -> str:
+        fstab = shlex.quote(self.fstab)
         return f"""\
 while read -r name type rest; do if [ "$name" != Filename ]; then echo "in use: $name"; fi; done </proc/swaps
-if [ -r {self.fstab} ]; then
+if [ -r {fstab} ]; then
   while read -r what where type rest || [ -n "$what" ]; do
-    case $what in '#'*|'') ;; *) if [ "$type" = swap ]; then echo "in {self.fstab}: $what"; fi;; esac
-  done <{self.fstab}
+    case $what in '#'*|'') ;; *) if [ "$type" = swap ]; then printf 'in %s: %s\\n' {fstab} "$what"; fi;; esac
+  done <{fstab}
 fi
-for unit in /etc/systemd/system/*.swap /run/systemd/generator/*.swap /usr/lib/systemd/system/*.swap; do
+for unit in {_SWAP_UNITS}; do
   if [ -f "$unit" ] && [ "$(readlink -f "/etc/systemd/system/${{unit##*/}}")" != /dev/null ]; then
     echo "unit: ${{unit##*/}}"
   fi
 done
-if [ -e /usr/lib/systemd/system-generators/zram-generator ]; then
+if [ -e {_ZRAM} ]; then
   if [ "$(readlink -f /etc/systemd/zram-generator.conf)" != /dev/null ]; then echo "generator: zram-generator"; fi
 fi
-if [ -e /etc/default/zramswap ] && [ -e /etc/systemd/system/multi-user.target.wants/zramswap.service ]; then
-  echo "service: zramswap"
-fi"""
+if [ -e {_ZRAMSWAP} ]; then echo "service: zramswap"; fi"""
 
     def diff(self, seen: bytes) -> Diff:
         return Diff(tuple(f"- {line}" for line in seen.decode(errors="replace").splitlines()))
 
     def apply(self) -> str:
+        fstab, new, kept = (
+            shlex.quote(path) for path in (self.fstab, beside(self.fstab), f"{self.fstab}.before-k8sha")
+        )
         return f"""\
-if [ -r {self.fstab} ]; then
-  new=$(mktemp {self.fstab}.XXXXXX)
-  awk '$1 !~ /^#/ && $3 == "swap" {{ print "#k8sha: swap is off# " $0; next }} {{ print }}' {self.fstab} >"$new"
-  if cmp -s "$new" {self.fstab}; then rm -f "$new"; else
-    cp -p {self.fstab} {self.fstab}.before-k8sha
-    chmod 0644 "$new"; mv -f "$new" {self.fstab}
-  fi
+if [ -r {fstab} ] && awk '$1 !~ /^#/ && $3 == "swap" {{ found = 1 }} END {{ exit !found }}' {fstab}; then
+  cp -p {fstab} {new}
+  awk '$1 !~ /^#/ && $3 == "swap" {{ print "#k8sha: swap is off# " $0; next }} {{ print }}' {fstab} >{new}
+  cp -p {fstab} {kept}
+  mv -fT {new} {fstab}
 fi
-for unit in /etc/systemd/system/*.swap /run/systemd/generator/*.swap /usr/lib/systemd/system/*.swap; do
-  name=${{unit##*/}}
-  if [ -f "$unit" ] && [ "$(readlink -f "/etc/systemd/system/$name")" != /dev/null ]; then
-    if [ -f "/etc/systemd/system/$name" ]; then mv -f "/etc/systemd/system/$name" "/etc/systemd/system/$name.before-k8sha"; fi
+for unit in {_SWAP_UNITS}; do
+  name=${{unit##*/}}; own=/etc/systemd/system/$name
+  if [ -f "$unit" ] && [ "$(readlink -f "$own")" != /dev/null ]; then
+    if [ -f "$own" ]; then mv -f "$own" "$own.before-k8sha"; fi
     systemctl mask --quiet --now "$name"
   fi
 done
-if [ -e /usr/lib/systemd/system-generators/zram-generator ]; then ln -sfn /dev/null /etc/systemd/zram-generator.conf; fi
-if [ -e /etc/systemd/system/multi-user.target.wants/zramswap.service ]; then systemctl disable --quiet --now zramswap; fi
+if [ -e {_ZRAM} ]; then ln -sfn /dev/null /etc/systemd/zram-generator.conf; fi
+if [ -e {_ZRAMSWAP} ]; then systemctl disable --quiet --now zramswap; fi
 swapoff -a
 systemctl daemon-reload"""
+
+
+_SWAP_UNITS = "/etc/systemd/system/*.swap /run/systemd/generator/*.swap /usr/lib/systemd/system/*.swap"
+_ZRAM = "/usr/lib/systemd/system-generators/zram-generator"
+_ZRAMSWAP = "/etc/systemd/system/multi-user.target.wants/zramswap.service"

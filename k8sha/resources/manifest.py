@@ -89,4 +89,4 @@ kubectl --kubeconfig={self.kubeconfig} --request-timeout=10s -n {self.namespace}
 
     def diff(self, seen: bytes) -> Diff:
         said = seen.decode(errors="replace").strip()
-        return Diff() if "successfully rolled out" in said or "roll out complete" in said else Diff.of(said[-400:])
+        return Diff() if "successfully rolled out" in said or "roll out complete" in said else Diff.of(" ".join(said.split())[-400:] or "no answer")

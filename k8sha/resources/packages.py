@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from fnmatch import fnmatchcase
 
 from attrs import field, frozen
 
@@ -25,7 +26,10 @@ def versions_seen(seen: bytes) -> dict[str, str]:
 
 @frozen
 class _Packages(Resource):
-    """Packages by name, or by ``name=version``; ``hold`` keeps them from being changed by anything else."""
+    """Packages by name, or by ``name=version`` (``1.33.13-*`` is any build of that version).
+
+    ``hold`` keeps them from being changed by anything else.
+    """
 
     names: tuple[str, ...]
     hold: bool = field(default=False, kw_only=True)
@@ -60,7 +64,7 @@ class _Packages(Resource):
             if name not in installed:
                 offer = version or candidates.get(name, "") or "from the repository"
                 differs += Diff.of(f"+ {name} {offer}")
-            elif version and installed[name] != version:
+            elif version and not fnmatchcase(installed[name], version):
                 differs += Diff.of(f"{name}: {installed[name]} -> {version}")
             if self.hold and name not in held:
                 differs += Diff.of(f"{name}: hold")
@@ -74,10 +78,16 @@ class AptPackages(_Packages):
     def probe(self) -> str:
         names = " ".join(shlex.quote(name) for name, _ in self._wanted())
         return f"""\
+if found=$(dpkg-query -W -f '${{Package}} ${{db:Status-Status}} ${{Version}}\\n' {names} 2>/dev/null); then :
+elif [ $? != 1 ]; then exit 2; fi
 missing=
 for name in {names}; do
-  state=$(dpkg-query -W -f '${{db:Status-Status}} ${{Version}}' "$name" 2>/dev/null) || state=absent
-  case $state in "installed "*) echo "installed $name ${{state#installed }}";; *) missing="$missing $name";; esac
+  case "
+$found" in *"
+$name installed "*) ;; *) missing="$missing $name";; esac
+done
+printf '%s\\n' "$found" | while read -r name state version; do
+  if [ "$state" = installed ]; then echo "installed $name $version"; fi
 done
 if [ -n "$missing" ]; then
   apt-cache policy $missing | while read -r word rest; do

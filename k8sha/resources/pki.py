@@ -6,21 +6,26 @@ kubeadm keeps a CA that it finds. The private key is made on the host and never 
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 from attrs import field, frozen
 
 from k8sha.report import Diff
+from k8sha.resources.files import beside
 from k8sha.resources.resource import Resource
 
 __all__ = ["CertificateAuthority"]
+
+_KEYLESS = "key: none"
 
 
 @frozen
 class CertificateAuthority(Resource):
     """A self-signed CA in ``<path>.crt`` and ``<path>.key``, as kubeadm would make it: 10 years, RSA 2048.
 
-    Its probe prints the certificate, so a stage's outcome hands it on. One that is there is never replaced. A
-    certificate without its key (or the other way round) fails, because something went wrong that needs a person.
+    Its probe prints the certificate, so a stage's outcome hands it on. One that is there is never replaced. A key
+    without its certificate gets one: a run that was killed leaves it so. A certificate without its key fails, because
+    something went wrong that needs a person.
     """
 
     path: str = "/etc/kubernetes/pki/ca"
@@ -35,28 +40,33 @@ class CertificateAuthority(Resource):
         path = shlex.quote(self.path)
         return f"""\
 if [ -f {path}.crt ]; then cat {path}.crt; fi
-if [ -f {path}.key ] && [ ! -f {path}.crt ]; then echo 'key without certificate'; fi"""
+if [ -f {path}.crt ] && [ ! -f {path}.key ]; then echo {_KEYLESS}; fi"""
 
     @staticmethod
     def pem(seen: bytes) -> str | None:
         """The certificate in what a probe printed, None where there was none."""
-        text = seen.decode(errors="replace")
+        text = seen.decode(errors="replace").removesuffix(f"{_KEYLESS}\n")
         return text if text.startswith("-----BEGIN CERTIFICATE-----") else None
 
     def diff(self, seen: bytes) -> Diff:
+        if seen.decode(errors="replace").splitlines()[-1:] == [_KEYLESS]:
+            return Diff.of(f"{self.path}.crt is there without its key, which only a person can bring back")
         if self.pem(seen) is not None:
             return Diff()
         return Diff.of(f"is absent -> CN={self.common_name}, RSA 2048, {self.days} days")
 
     def apply(self) -> str:
-        path = shlex.quote(self.path)
+        path, new = shlex.quote(self.path), shlex.quote(beside(self.path))
         return f"""\
-if [ -f {path}.crt ]; then exit 0; fi
-mkdir -p "$(dirname {path})"
-if [ -f {path}.key ]; then echo '{self.path}.key is there without its certificate' >&2; exit 1; fi
-new=$(mktemp -d "$(dirname {path})/.ca.XXXXXX")
-trap 'rm -rf "$new"' EXIT
-cat >"$new/config" <<'END'
+if [ -f {path}.crt ]; then
+  if [ -f {path}.key ]; then exit 0; fi
+  printf '%s is there without its key\\n' {path}.crt >&2; exit 1
+fi
+(umask 022; mkdir -p {shlex.quote(str(Path(self.path).parent))})
+rm -rf {new}
+trap 'rm -rf {new}' EXIT
+mkdir -m 0700 {new}
+cat >{new}/config <<'END'
 [req]
 distinguished_name = name
 x509_extensions = ca
@@ -69,9 +79,13 @@ keyUsage = critical, digitalSignature, keyEncipherment, keyCertSign
 subjectKeyIdentifier = hash
 subjectAltName = DNS:{self.common_name}
 END
-openssl req -x509 -newkey rsa:2048 -nodes -sha256 -days {self.days} -config "$new/config" \\
-  -keyout "$new/key" -out "$new/crt"
-chmod 0600 "$new/key"; chmod 0644 "$new/crt"
-sync -d "$new/key" "$new/crt"
-ln "$new/key" {path}.key
-mv "$new/crt" {path}.crt"""
+if [ ! -f {path}.key ]; then
+  openssl genpkey -quiet -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out {new}/key
+  chmod 0600 {new}/key
+  sync {new}/key
+  mv -T {new}/key {path}.key
+fi
+openssl req -x509 -new -key {path}.key -sha256 -days {self.days} -config {new}/config -out {new}/crt
+chmod 0644 {new}/crt
+sync {new}/crt
+mv -T {new}/crt {path}.crt"""

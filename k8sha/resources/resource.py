@@ -81,13 +81,24 @@ class Resource(ABC):
         """Seconds that ``probe`` may take."""
         return 60
 
-    def payloads(self) -> tuple[Payload, ...]:
-        """Files that are brought to the host before ``apply``."""
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Files that it makes or removes: a service that watches it is stale where one of them has changed since its
+        start."""
+        return ()
+
+    def payloads(self, seen: bytes) -> tuple[Payload, ...]:
+        """Files that are brought to the host before ``apply``: those that are missing, by what a probe printed."""
         return ()
 
     def secrets(self) -> Mapping[str, str]:
         """Values made at the last moment; ``apply`` finds each as a shell variable of its name. Never shown."""
         return {}
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """Texts beside ``secrets`` that must not be shown where ``apply`` fails and its output quotes them."""
+        return ()
 
     def clean_up(self) -> None:  # noqa: B027 (most have nothing to clean up)
         """Called on the controller after ``apply`` was tried, however it ended, if ``secrets`` was called."""
@@ -97,10 +108,12 @@ class Resource(ABC):
 class Condition(Resource):
     """Something that becomes true by itself once the resources before it are so; it is waited for, never applied.
 
-    A subclass gives ``probe`` and ``diff``; ``patience`` is the longest wait in seconds.
+    A subclass gives ``probe`` and ``diff``; ``patience`` is the longest wait and ``interval`` that between two looks,
+    in seconds.
     """
 
     patience: float = field(default=120, kw_only=True)
+    interval: float = field(default=0.5, kw_only=True)
 
     def apply(self) -> str:
         """Nothing: there is nothing that one could do about it."""

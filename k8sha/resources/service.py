@@ -1,17 +1,19 @@
-"""Services. A restart is state, not an event: a service is stale while a file that it read is newer than its stamp.
+"""Services. A restart is state, not an event: what a service was started with is written down, and it is stale while
+the files are not those.
 
-The stamp moves into place only after a restart or reload succeeded, so a run that dies in between is made good by the
-next one. No handler can be lost.
+The note moves into place only after a restart or reload succeeded, so a run that dies in between is made good by the
+next one. No handler can be lost. It holds the size and the times of each file, not one time for all: so a file that was
+put back by hand, one that was removed, and one that changed while the clock was set back are noticed as well.
 """
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 
 from attrs import field, frozen
 
 from k8sha.report import Diff
-from k8sha.resources.files import Absent, Directory, File, Link
 from k8sha.resources.resource import STATE, Resource
 
 __all__ = ["Service"]
@@ -24,7 +26,7 @@ class Service(Resource):
     """A systemd unit that is enabled, running, and has been started since the files in ``watches`` changed.
 
     With ``reload`` it is told to reload where only its configuration changed, not its unit or its program; connections
-    live on. ``program`` is a path that it runs: a newer one makes it stale as well. ``active=False`` wants it stopped
+    live on. ``program`` is a path that it runs: another one makes it stale as well. ``active=False`` wants it stopped
     and disabled.
     """
 
@@ -51,25 +53,18 @@ class Service(Resource):
         return f"{STATE}/restarted/{self.unit}"
 
     def _files(self) -> tuple[list[str], list[str]]:
-        paths = [item.path for item in self.watches if isinstance(item, File | Link | Absent | Directory)]
+        paths = [path for item in self.watches for path in item.paths]
         hard = [path for path in paths if path.startswith(_UNIT_FOLDERS)] + ([self.program] if self.program else [])
         return hard, [path for path in paths if path not in hard]
-
-    def _newer(self, paths: list[str], stamp: str) -> str:
-        """Shell that prints ``stale`` if one of the paths changed since the stamp was made."""
-        if not paths:
-            return ":"
-        listed = " ".join(shlex.quote(path) for path in paths)
-        return f'for path in {listed}; do if [ -e "$path" ] && [ "$path" -nt {stamp} ]; then echo stale; fi; done'
 
     def probe(self) -> str:
         hard, soft = self._files()
         stamp = shlex.quote(self._stamp)
         return f"""\
 systemctl show -p LoadState -p ActiveState -p UnitFileState -p NeedDaemonReload {shlex.quote(self.unit)}
-if [ -e {stamp} ]; then
-{self._newer(hard + soft, stamp)}
-else echo unstamped; fi"""
+echo 'files now'
+{_snapshot(hard + soft)}
+if [ -e {stamp} ]; then echo 'files then'; cat {stamp}.unit {stamp}; else echo unstamped; fi"""
 
     def diff(self, seen: bytes) -> Diff:
         lines = seen.decode(errors="replace").splitlines()
@@ -85,38 +80,66 @@ else echo unstamped; fi"""
             differs += Diff.between("start at boot", enabled, "enabled")
         if found.get("NeedDaemonReload") == "yes":
             differs += Diff.of("its unit was changed and not loaded again")
-        if "stale" in lines:
-            differs += Diff.of("runs with older files than are there: " + ("reload" if self.reload else "restart"))
-        elif "unstamped" in lines and self.watches:
-            differs += Diff.of("was not started by us: " + ("reload" if self.reload else "restart") + " once")
+        hard, soft = self._files()
+        if "unstamped" in lines:
+            return differs + (Diff.of(f"was not started by us: {self._remedy(hard)} once") if hard + soft else Diff())
+        now, then = _files_in(lines, "files now"), _files_in(lines, "files then")
+        changed = [path for path in hard + soft if now.get(path) != then.get(path)]
+        if changed:
+            differs += Diff.of(f"runs with another {', '.join(changed)}: {self._remedy(set(changed) & set(hard))}")
         return differs
+
+    def _remedy(self, hard: Collection[str]) -> str:
+        return "reload" if self.reload and not hard else "restart"
 
     def apply(self) -> str:
         unit, stamp = shlex.quote(self.unit), shlex.quote(self._stamp)
         if not self.active:
-            return f"systemctl disable --now {unit}\nrm -f {stamp}"
+            there = f"$(systemctl show -p LoadState --value {unit})"
+            stop = f'if [ "{there}" != not-found ]; then systemctl disable --quiet --now {unit}; fi'
+            return f"{stop}\nrm -f {stamp} {stamp}.unit"
         hard, soft = self._files()
-        restart = f"systemctl restart {unit}"
-        if self.reload:
-            unstamped = "echo stale" if hard else ":"
-            change = f"""\
-    if [ -e {stamp} ]; then hard=$({self._newer(hard, stamp)}); else hard=$({unstamped}); fi
-    if [ -n "$hard" ]; then {restart}; else systemctl reload {unit}; fi"""
-        else:
-            change = f"    {restart}"
+        softly = "reload" if self.reload else "restart"
         return f"""\
 mkdir -p {STATE}/restarted
-touch {stamp}.new
+(
+{_snapshot(hard)}
+) >{stamp}.unit.new
+(
+{_snapshot(soft)}
+) >{stamp}.new
 systemctl daemon-reload
 systemctl unmask --quiet {unit}
 systemctl enable --quiet {unit}
-if systemctl is-active --quiet {unit}; then
-  if [ ! -e {stamp} ] || [ -n "$({self._newer(hard + soft, stamp)})" ]; then
-{change}
-  fi
-else
+if ! systemctl is-active --quiet {unit}; then
   systemctl reset-failed {unit} 2>/dev/null || echo "{self.unit} was not loaded before" >&2
   systemctl start {unit}
+elif {f"! cmp -s {stamp}.unit.new {stamp}.unit" if hard else "false"}; then systemctl restart {unit}
+elif {f"! cmp -s {stamp}.new {stamp}" if soft else "false"}; then systemctl {softly} {unit}
 fi
 systemctl is-active --quiet {unit}
+mv -f {stamp}.unit.new {stamp}.unit
 mv -f {stamp}.new {stamp}"""
+
+
+def _snapshot(paths: list[str]) -> str:
+    """Shell that prints a line for each of the paths that is there, of which some part differs once it was changed."""
+    if not paths:
+        return ":"
+    listed = " ".join(shlex.quote(path) for path in paths)
+    return f"""\
+set --
+for path in {listed}; do if [ -e "$path" ] || [ -L "$path" ]; then set -- "$@" "$path"; fi; done
+if [ $# -gt 0 ]; then stat -c '%n|%F|%s|%y|%z' -- "$@"; fi"""
+
+
+def _files_in(lines: list[str], heading: str) -> dict[str, str]:
+    """The snapshot below a heading: each path with its line."""
+    found: dict[str, str] = {}
+    for line in lines[lines.index(heading) + 1 :] if heading in lines else ():
+        if line in ("files now", "files then"):
+            break
+        path, bar, rest = line.partition("|")
+        if bar:
+            found[path] = rest
+    return found

@@ -11,6 +11,7 @@ import yaml
 
 from k8sha import ConfigError, ControlPlane, Endpoint, Host, Upstream, Workers
 from k8sha.addons import Calico, HostRoutes, Manifest
+from k8sha.addons.host_routes import NodeReady
 from k8sha.addons.manifests import dump, rewrite_images
 from k8sha.resources.manifest import Applied, RolledOut
 
@@ -140,3 +141,21 @@ def test_the_servers_own_dry_run_is_the_diff(seen: bytes, lines: tuple[str, ...]
 )
 def test_a_rollout_is_done_when_it_says_so(seen: bytes, done: bool) -> None:
     assert (not RolledOut("daemonset/calico-node", "kube-system").diff(seen)) == done
+
+
+@pytest.mark.parametrize(
+    ("seen", "lines"),
+    [
+        (b'{"kind":"Node","status":{"conditions":[{"type":"Ready","status":"True","message":"fine"}]}}', ()),
+        (
+            b'{"kind":"Node","status":{"conditions":[{"type":"Ready","status":"False","message":"cni is not\\nready"}]}}',
+            ("cni is not ready",),
+        ),
+        (b'{"kind":"Status","status":"Failure","message":"nodes \\"w\\" not found"}', ('nodes "w" not found',)),
+        (b"it has not joined yet\n", ("it has not joined yet",)),
+        (b"curl: (7) Failed\n to connect\n", ("curl: (7) Failed to connect",)),
+        (b"", ("no answer",)),
+    ],
+)
+def test_a_nodes_readiness_is_the_api_servers_word(seen: bytes, lines: tuple[str, ...]) -> None:
+    assert NodeReady("worker-1").diff(seen).lines == lines

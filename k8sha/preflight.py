@@ -1,0 +1,197 @@
+"""What must be true of hosts before they become nodes: every problem at once, each with a name to pass it over by."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+from k8sha.distros import Distro
+from k8sha.errors import PreflightError, Problem
+from k8sha.facts import Facts
+from k8sha.hosts.host import Host
+from k8sha.resources.requirements import DiskSync, Minimum, NodeRequirement, PeersAnswer, PortsFree, Resolves, Size
+from k8sha.sources import Role
+from k8sha.versions import Version
+
+__all__ = ["NAMES", "host_problems", "known_distro", "role_requirements", "system_problems"]
+
+NAMES = (
+    "address",
+    "cgroup",
+    "clock",
+    "disk-sync",
+    "endpoint",
+    "hostname",
+    "kernel",
+    "mac",
+    "machine-id",
+    "minimum",
+    "packages",
+    "peers",
+    "ports",
+    "product-uuid",
+    "size",
+    "source",
+    "space",
+    "system",
+)
+"""Every requirement of a node, as ``NodeSettings(skip_requirements=...)`` names it."""
+
+MAX_SKEW = 1.0
+"""Seconds that two hosts' clocks may differ: beyond it etcd's members complain of each other (rafthttp's prober)."""
+
+PORTS: Mapping[Role, tuple[int, ...]] = {"master": (2379, 2380, 6443, 10250, 10257, 10259), "worker": (10250,)}
+"""TCP ports by role, from https://kubernetes.io/docs/reference/networking/ports-and-protocols/."""
+
+_SIZES: Mapping[Role, tuple[int, int, int]] = {"master": (4, 8, 100), "worker": (8, 16, 200)}
+"""CPUs, GiB of memory and GB of disk that a production cluster should have on a node of that role."""
+
+
+def _skip(name: str) -> str:
+    return f'or pass over it with skip_requirements=("{name}",)'
+
+
+def known_distro(host: Host) -> Distro | None:
+    """The family of a host's system, None where it is of none that is known."""
+    try:
+        return host.distro
+    except PreflightError:
+        return None
+
+
+def role_requirements(
+    host: Host, role: Role, *, peers: Sequence[Host], endpoint: str | None, etcd: bool
+) -> Iterator[NodeRequirement]:
+    """What a look at one host must find; ``etcd`` if a member is going to run there."""
+    cpus, memory, disk = _SIZES[role]
+    yield Size(
+        cpus=cpus,
+        memory_mib=memory * 1024,
+        disk_gb=disk,
+        remedy=f"give a {role} {cpus} CPUs, {memory} GiB and {disk} GB, {_skip('size')}",
+    )
+    if role == "master":
+        yield Minimum(
+            cpus=2, memory_mib=1700, disk_gb=0, remedy=f"kubeadm asks for 2 CPUs and 1700 MiB, {_skip('minimum')}"
+        )
+    yield PortsFree(PORTS[role], remedy=f"stop what listens there, {_skip('ports')}")
+    others = tuple((peer.name, peer.address) for peer in peers if peer != host)
+    if others:
+        yield PeersAnswer(others, remedy=f"check routes and firewalls between the hosts, {_skip('peers')}")
+    if endpoint is not None:
+        yield Resolves(endpoint, remedy=f"enter it in DNS, or give Endpoint(address=...), {_skip('endpoint')}")
+    if etcd:
+        yield DiskSync(remedy=f"give etcd an SSD, and nothing else on it, {_skip('disk-sync')}")
+
+
+def system_problems(
+    host: Host, version: Version, *, cgroup_v1: bool, kubeadm_checks_kernel: bool
+) -> Iterator[tuple[str, Problem]]:
+    """What a host's facts say against this version of Kubernetes on it, each with its requirement's name.
+
+    ``cgroup_v1`` if its kubelet is told to run there, ``kubeadm_checks_kernel`` unless that check is passed over.
+    """
+    facts = host.facts
+    distro = known_distro(host)
+    unsupported = f"runs {facts.os_name or 'an unknown system'}" if distro is None else distro.supported(facts)
+    if unsupported:
+        yield (
+            "system",
+            Problem(host.name, unsupported, f"install a supported system (docs/support.md), {_skip('system')}"),
+        )
+    if facts.init != "systemd":
+        yield "system", Problem(host.name, f"is run by {facts.init}, not by systemd", "install a system with systemd")
+    if problem := _kernel(facts.kernel, version, kubeadm_checks_kernel):
+        yield "kernel", Problem(host.name, problem, f"boot a newer kernel, {_skip('kernel')}")
+    if not facts.cgroup_v2 and version >= Version(1, 35, 0) and not cgroup_v1:
+        cause = f"uses cgroup v1, on which the kubelet of {version.minor} does not start"
+        remedy = 'boot with systemd.unified_cgroup_hierarchy=1, set kubelet={"failCgroupV1": False}'
+        yield "cgroup", Problem(host.name, cause, f"{remedy}, {_skip('cgroup')}")
+
+
+def _kernel(release: str, version: Version, kubeadm_checks: bool) -> str:
+    """Why a kernel won't do. From KernelSpec in k8s.io/system-validators, which kubeadm compiles in."""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    numbers = (int(found[1]), int(found[2])) if found else (0, 0)
+    if numbers < (4, 19):
+        return f"runs kernel {release}; 4.19 is the oldest that Kubernetes is run on"
+    if (
+        kubeadm_checks
+        and version >= Version(1, 36, 0)
+        and numbers < (6, 0)
+        and numbers not in ((5, 4), (5, 10), (5, 15))
+    ):
+        return f"runs kernel {release}; kubeadm {version.minor} accepts 5.4, 5.10, 5.15 and 6.0 or later"
+    return ""
+
+
+def host_problems(hosts: Collection[Host], *, skip: Collection[str] = ()) -> Iterator[Problem]:
+    """What facts show to be wrong between hosts, and with their addresses. The hosts are connected."""
+    for name, problem in _between(tuple(hosts)):
+        if name not in skip:
+            yield problem
+
+
+def _between(hosts: tuple[Host, ...]) -> Iterator[tuple[str, Problem]]:
+    for host in hosts:
+        if not host.facts.has_address(host.address):
+            has = ", ".join(str(interface.address.ip) for interface in host.facts.interfaces if interface.name != "lo")
+            cause = f"{host.address} is none of its addresses ({has})"
+            yield "address", Problem(host.name, cause, f"give the address that its peers use, {_skip('address')}")
+    for name, what, value, remedy in _UNIQUE:
+        holders: dict[str, list[str]] = defaultdict(list)
+        for host in hosts:
+            if found := value(host):
+                holders[found].append(host.name)
+        for found, names in holders.items():
+            if len(names) > 1:
+                yield name, Problem(", ".join(names), f"have the same {what}: {found}", f"{remedy}, {_skip(name)}")
+    yield from (("clock", problem) for problem in _clocks(hosts))
+
+
+def _mac(host: Host) -> str:
+    for interface in host.facts.interfaces:
+        if str(interface.address.ip) == host.address:
+            return interface.mac
+    return ""
+
+
+def _fact(read: Callable[[Facts], str]) -> Callable[[Host], str]:
+    return lambda host: read(host.facts)
+
+
+_UNIQUE: tuple[tuple[str, str, Callable[[Host], str], str], ...] = (
+    ("hostname", "hostname", _fact(lambda facts: facts.hostname), "set another with hostnamectl set-hostname"),
+    (
+        "machine-id",
+        "machine-id",
+        _fact(lambda facts: facts.machine_id),
+        "empty /etc/machine-id on the clones and run systemd-machine-id-setup",
+    ),
+    (
+        "product-uuid",
+        "product_uuid",
+        _fact(lambda facts: facts.product_uuid),
+        "make the virtual machine anew with an identity of its own",
+    ),
+    ("mac", "MAC address", _mac, "give the network card an address of its own"),
+)
+"""What kubeadm asks to be unique, https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/."""
+
+
+def _clocks(hosts: tuple[Host, ...]) -> Iterator[Problem]:
+    """Hosts whose clocks certainly differ too much from the middle one; what the measurement can't tell is forgiven."""
+    if not hosts:
+        return
+    ordered = sorted(hosts, key=lambda host: host.facts.skew)
+    middle = ordered[len(ordered) // 2]
+    for host in hosts:
+        apart = host.facts.skew - middle.facts.skew
+        unsure = host.facts.skew_error + middle.facts.skew_error
+        if abs(apart) - unsure > MAX_SKEW:
+            yield Problem(
+                host.name,
+                f"its clock is {abs(apart):.1f} s {'ahead of' if apart > 0 else 'behind'} {middle.name}'s",
+                f"let chrony keep it, {_skip('clock')}",
+            )
