@@ -1,0 +1,143 @@
+"""HAProxy as the proxy: TCP through, with an HTTPS check of each API server's ``/readyz`` against the cluster's CA."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from attrs import frozen
+
+from k8sha.errors import ConfigError, Problem
+from k8sha.loadbalancers.proxy import PROXY_SCRIPT, Proxy, Service
+from k8sha.loadbalancers.statistics import ServerStatistics
+from k8sha.resources import File
+from k8sha.resources import Service as Unit
+from k8sha.resources.files import render
+from k8sha.resources.resource import Resource
+
+__all__ = ["HAProxy"]
+
+_HERE = Path(__file__).parent
+_SOCKET = "/run/haproxy-admin.sock"
+_PROXIED = "kube-apiserver"
+
+
+def _duration(seconds: float) -> str:
+    """A time as HAProxy writes it, in whole milliseconds or seconds."""
+    return f"{seconds:.0f}s" if seconds == int(seconds) else f"{seconds * 1000:.0f}ms"
+
+
+@frozen(kw_only=True)
+class HAProxy(Proxy):
+    """HAProxy's settings; the defaults are what the failover figures were measured with. Times are in seconds.
+
+    ``maxconn`` is the number of client connections at once; each takes two file descriptors, and HAProxy refuses to
+    start where it can't have them all: the default fits a hard limit of 20 000. A server that does not accept within
+    ``connect_timeout`` is passed over at once. A connection may be silent for ``session_timeout``. After a reload the
+    old process serves the connections that it has for at most ``hard_stop_after``. ``health_port`` is on the loopback
+    address alone; with ``metrics`` it serves Prometheus at ``/metrics``.
+    """
+
+    name = "HAProxy"
+    unit = "haproxy"
+    program = "haproxy"
+    # socat talks to the admin socket, nftables keeps connections waiting during a handover.
+    packages = ("haproxy", "socat", "nftables")
+    ca_path = "/etc/haproxy/kubernetes-ca.crt"
+
+    maxconn: int = 8000
+    connect_timeout: float = 1.0
+    check_interval: float = 1.0
+    check_timeout: float = 2.0
+    session_timeout: float = 4 * 3600
+    hard_stop_after: float = 1800
+    health_port: int = 8405
+    metrics: bool = True
+
+    def __attrs_post_init__(self) -> None:
+        names = ("connect_timeout", "check_interval", "check_timeout", "session_timeout", "hard_stop_after")
+        faults = [
+            Problem(f"HAProxy({name})", f"{getattr(self, name)} s is not a time", "at least 0.001")
+            for name in names
+            if not getattr(self, name) >= 0.001
+        ]
+        if not 10 <= self.maxconn <= 500_000:
+            faults.append(Problem("HAProxy(maxconn)", f"{self.maxconn} is out of range", "10 to 500000"))
+        if not 0 < self.health_port < 65536:
+            faults.append(Problem("HAProxy(health_port)", f"{self.health_port} is not a port", "1 to 65535"))
+        if faults:
+            raise ConfigError(faults)
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        return (self.health_port,)
+
+    @property
+    def open_files(self) -> int:
+        # Two a connection, a few dozen of its own, and one a check (HAProxy says "Cannot raise FD limit to 40033" at
+        # maxconn 20000); the rest is room for what a version adds.
+        return 2 * self.maxconn + 1000
+
+    def config(self, service: Service) -> str:
+        """The text of haproxy.cfg."""
+        return render(
+            _HERE / "haproxy.cfg.j2",
+            maxconn=self.maxconn,
+            hard_stop_after=_duration(self.hard_stop_after),
+            socket=_SOCKET,
+            session_timeout=_duration(self.session_timeout),
+            connect_timeout=_duration(self.connect_timeout),
+            check_interval=_duration(self.check_interval),
+            check_timeout=_duration(self.check_timeout),
+            proxied=_PROXIED,
+            port=service.port,
+            ca_path=self.ca_path,
+            backends=service.backends,
+            health_port=self.health_port,
+            metrics=self.metrics,
+        )
+
+    def script(self, service: Service) -> str:
+        """The text of the program that :data:`PROXY_SCRIPT` describes."""
+        return render(
+            _HERE / "haproxy.script.j2",
+            socket=_SOCKET,
+            health_port=self.health_port,
+            proxied=_PROXIED,
+            backends=service.backends,
+        )
+
+    def resources(self, service: Service, unit_settings: File) -> tuple[Resource, ...]:
+        authority = File(self.ca_path, service.ca)
+        script = File(PROXY_SCRIPT, self.script(service), mode="0755")
+        config = File("/etc/haproxy/haproxy.cfg", self.config(service), check="haproxy -c -f {}")
+        unit = Unit(self.unit, reload=True, watches=(authority, config, unit_settings))
+        return (authority, script, config, unit)
+
+    def statistics(self) -> str:
+        # -1 4 -1: servers of every proxy, and nothing else.
+        return f"echo 'show stat -1 4 -1' | timeout 5 socat -t 2 - UNIX-CONNECT:{_SOCKET}"
+
+    def parse(self, printed: str) -> tuple[ServerStatistics, ...]:
+        rows = csv.DictReader(io.StringIO(printed.removeprefix("# ")))
+        return tuple(_server(row) for row in rows if row["pxname"] == _PROXIED)
+
+
+def _server(row: dict[str, str]) -> ServerStatistics:
+    found = " ".join(
+        part for part in (row["check_status"], row["check_code"], row["last_chk"] or row["check_desc"]) if part
+    )
+    return ServerStatistics(
+        server=row["svname"],
+        status=row["status"],
+        up=row["status"].startswith("UP"),
+        sessions=int(row["scur"]),
+        sessions_max=int(row["smax"]),
+        sessions_total=int(row["stot"]),
+        bytes_in=int(row["bin"]),
+        bytes_out=int(row["bout"]),
+        checks_failed=int(row["chkfail"]),
+        downtime=int(row["downtime"]),
+        last_check=found,
+    )
