@@ -12,7 +12,7 @@
     │   ├── AccessDenied       key, password, host key or sudo; not worth retrying
     │   └── HostBusy           another k8sha is at work there                          .holder
     ├── ProbeError             reading a host's state failed          .host .resource .stderr
-    ├── ApplyError             something failed or did not converge   .report
+    ├── ApplyError             something failed or did not converge   .report .errors
     ├── NotReady               a wait ran out                         .check .waited .last
     ├── VerifyError            all that is wrong, not the first       .problems
     └── KubeError              the API server refused                 .verb .object .status
@@ -20,7 +20,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+import operator
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -44,6 +46,7 @@ __all__ = [
     "Problem",
     "Unreachable",
     "VerifyError",
+    "merged",
 ]
 
 
@@ -83,7 +86,7 @@ class ConfigError(_Problems, ValueError):
 
 
 class PreflightError(_Problems):
-    """Hosts that are not fit for what is asked of them. Raised before the first change; ``problems`` has all of them."""
+    """Hosts that are not fit for what is asked. Raised before the first change; ``problems`` has all of them."""
 
     headline = "{count} problems stand in the way; nothing was changed:"
 
@@ -119,17 +122,24 @@ class AccessDenied(HostError):
 
 
 class HostBusy(HostError):
-    """Another k8sha is at work on the host; ``holder`` says who. Nothing was changed there."""
+    """Another k8sha is at work on the host; ``holder`` says who. Nothing was changed there.
 
-    def __init__(self, host: str, holder: str, *, orphaned: bool = False) -> None:
+    ``process`` is the one on the host that its link lives in: to end that ends the other run after its present step.
+    """
+
+    def __init__(self, host: str, holder: str, *, orphaned: bool = False, process: int = 0) -> None:
         self.holder = holder
         self.orphaned = orphaned
+        self.process = process
         cause = (
             f"the last step of a run that died ({holder}) has not ended yet"
             if orphaned
             else f"another k8sha is at work there ({holder})"
         )
-        super().__init__(host, cause, "wait until it has ended, then run again")
+        remedy = "wait until it has ended, then run again"
+        if process and not orphaned:
+            remedy += f"; if its machine is gone for good, end its login there: kill {process}"
+        super().__init__(host, cause, remedy)
 
 
 class HostErrors(K8shaError):
@@ -137,7 +147,7 @@ class HostErrors(K8shaError):
 
     def __init__(self, errors: Iterable[K8shaError]) -> None:
         self.errors = tuple(errors)
-        super().__init__("\n".join([f"{len(self.errors)} hosts failed:", *(f"  - {error}" for error in self.errors)]))
+        super().__init__("\n".join([f"{len(self.errors)} errors:", *(f"  - {error}" for error in self.errors)]))
 
 
 class ProbeError(K8shaError):
@@ -151,13 +161,16 @@ class ProbeError(K8shaError):
 
 
 class ApplyError(K8shaError):
-    """Something failed or did not converge. ``report`` has every result so far, what went right included."""
+    """Something failed or did not converge. ``report`` has every result so far, what went right included; ``errors``
+    are what else went wrong at the same time, such as a link to another host."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, errors: Iterable[K8shaError] = ()) -> None:
         self.report = report
+        self.errors = tuple(errors)
         bad = [result for result in report.results if result.status.bad]
         lines = [f"{len(bad)} resource(s) failed; what is done stays done, run again to go on:"]
         lines += [f"  - {result.host}: {result.resource}: {result.explain()}" for result in bad]
+        lines += [f"  - {error}" for error in self.errors]
         super().__init__("\n".join(lines))
 
 
@@ -179,3 +192,16 @@ class KubeError(K8shaError):
         self.object = object
         self.status = status
         super().__init__(f"{verb} {object}: {message}" + (f" (HTTP {status})" if status else ""))
+
+
+def merged(errors: Sequence[K8shaError]) -> K8shaError:
+    """One error that says all of these, each once."""
+    reports: list[Report] = []
+    others: list[K8shaError] = []
+    for error in errors:
+        if isinstance(error, ApplyError):
+            reports.append(error.report)
+        others += error.errors if isinstance(error, ApplyError | HostErrors) else [error]
+    if reports:
+        return ApplyError(functools.reduce(operator.add, reports), others)
+    return others[0] if len(others) == 1 else HostErrors(others)

@@ -5,49 +5,47 @@ What depends on earlier components waits for them; the caller's own thread tells
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from queue import Empty, SimpleQueue
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from queue import SimpleQueue
+from typing import TypeAlias
 
-from k8sha.errors import ApplyError
-from k8sha.events import Event, Listener
+from k8sha.events import Listener
+from k8sha.parallel import Haltable, News, attend, raise_all
 
-__all__ = ["Lane", "in_lanes"]
+__all__ = ["Hold", "Lane", "in_lanes"]
 
-Lane = Callable[[int, Listener, Callable[[], None]], None]
-"""Called with its number, a listener for its thread, and a call that waits until all lanes before it have ended."""
+Hold: TypeAlias = Callable[[bool], None]
+"""Called before each step. True: until all lanes before this one have ended. Ends the lane where another has failed."""
+
+Lane: TypeAlias = Callable[[int, Listener, Hold], None]
+"""Called with its number, a listener for its thread, and its hold."""
 
 
 class _Stopped(Exception):
     """Another lane has failed: this one begins nothing more."""
 
 
-def in_lanes(count: int, lane: Lane, *, listen: Listener, cancel: Callable[[], None]) -> None:
-    """Run lanes beside each other. Raises what the first one that failed raised, once all have ended.
+def in_lanes(count: int, lane: Lane, *, listen: Listener, hosts: Iterable[Haltable]) -> None:
+    """Run lanes beside each other. Raises what the one that failed raised, or an error for all of several.
 
-    A lane that failed lets the others finish the stage that they are at, and begin no other. On Ctrl-C, or where the
-    listener raises, ``cancel`` is called, which must make the stages end soon.
+    A lane that failed lets the others finish the step that they are at, and begin no other. On Ctrl-C, or where the
+    listener raises, ``hosts`` are halted, which makes the steps end soon; then that flies.
     """
-    queue: SimpleQueue[Event] = SimpleQueue()
+    news: News = SimpleQueue()
     futures: list[Future[None]] = []
     stopped: list[BaseException] = []
 
-    def earlier(index: int) -> Callable[[], None]:
-        def hold() -> None:
-            for future in futures[:index]:
-                if future.exception() is not None:
-                    raise _Stopped
-            if stopped:
+    def hold_of(index: int) -> Hold:
+        def hold(for_earlier: bool) -> None:
+            if stopped or (for_earlier and any(future.exception() is not None for future in futures[:index])):
                 raise _Stopped
 
         return hold
 
     def run(index: int) -> None:
-        def tell(event: Event) -> None:
-            queue.put(event)
-
         try:
-            lane(index, tell, earlier(index))
+            lane(index, news.put, hold_of(index))
         except _Stopped:
             raise
         except BaseException as error:
@@ -55,28 +53,14 @@ def in_lanes(count: int, lane: Lane, *, listen: Listener, cancel: Callable[[], N
             raise
 
     with ThreadPoolExecutor(max(1, count), thread_name_prefix="k8sha-lane") as pool:
-        for index in range(count):
-            futures.append(pool.submit(run, index))
-        pending = set(futures)
         try:
-            while pending:
-                pending = wait(pending, timeout=0.05, return_when=FIRST_COMPLETED).not_done
-                _drain(queue, listen)
+            for index in range(count):
+                futures.append(pool.submit(run, index))
+            attend(futures, news, listen)
         except BaseException as error:
             stopped.append(error)
-            cancel()
+            for host in hosts:
+                host.halt()
             wait(futures)
             raise
-    _drain(queue, listen)
-    failed = [error for error in stopped if isinstance(error, ApplyError)] or stopped
-    if failed:
-        raise failed[0]
-
-
-def _drain(queue: SimpleQueue[Event], listen: Listener) -> None:
-    while True:
-        try:
-            event = queue.get_nowait()
-        except Empty:
-            return
-        listen(event)
+    raise_all(stopped)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import logging
-import os
-import platform
 import time
 from collections.abc import Callable, Iterable
 from queue import SimpleQueue
@@ -15,11 +12,11 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from k8sha import events
-from k8sha.errors import ApplyError, K8shaError, PreflightError, Problem, VerifyError
-from k8sha.events import Event, Listener, ignore
-from k8sha.hosts.host import Host
-from k8sha.lanes import in_lanes
-from k8sha.parallel import in_parallel
+from k8sha.errors import ApplyError, HostBusy, K8shaError, PreflightError, Problem, VerifyError
+from k8sha.events import Listener, ignore
+from k8sha.hosts.host import Host, holder
+from k8sha.lanes import Hold, in_lanes
+from k8sha.parallel import News, in_parallel
 from k8sha.report import Outcome, Plan, Report, Result
 from k8sha.resources.resource import Requirement
 from k8sha.stage import Stage, install_stage, plan_stage
@@ -36,41 +33,55 @@ class _Hosts:
     """The distinct hosts of components, and doing something with all of them."""
 
     hosts: tuple[Host, ...]
+    given: tuple[Host, ...]
+    """The same, with objects that are equal and not the same: each has a link of its own that must be closed."""
 
     @classmethod
     def of(cls, components: Iterable[Component]) -> _Hosts:
-        return cls(tuple(dict.fromkeys(host for component in components for host in component.hosts)))
+        given = {id(host): host for component in components for host in component.hosts}
+        return cls(tuple(dict.fromkeys(given.values())), tuple(given.values()))
 
     def open(self, listen: Listener, who: str | None) -> None:
-        """Connect to every host at once and read its facts; with ``who``, take every host's lock as well."""
-        queue: SimpleQueue[Event] = SimpleQueue()
-        cancelled = Flag()
+        """Connect to every host at once and read its facts; with ``who``, take every host's lock as well.
+
+        The first host's lock comes before the others', so that of two installers one gets all and the other none.
+        """
+        news: News = SimpleQueue()
+        hosts = sorted(self.hosts, key=lambda host: host.name)
+        decided, refused = Flag(), Flag()
+
+        def lock(host: Host, who: str) -> None:
+            first = host is hosts[0]
+            try:
+                host.connect()
+                if not first:
+                    decided.wait()
+                if not refused.is_set():
+                    host.lock(who, tell=lambda check, last, waited: news.put(events.Waiting(check, last, waited)))
+            except HostBusy:
+                refused.set()
+                raise
+            finally:
+                if first:
+                    decided.set()
 
         def step(host: Host) -> None:
-            if cancelled.is_set():
-                return
             if who is None:
                 host.facts  # noqa: B018 (read now, in parallel, because later reads are one after the other)
             else:
-                host.lock(who, tell=lambda check, last, waited: queue.put(events.Waiting(check, last, waited)))
-            queue.put(events.Connected(host.name))
+                lock(host, who)
+            news.put(events.Connected(host.name))
 
-        def cancel() -> None:
-            cancelled.set()
-            self.close()
-
-        in_parallel(step, self.hosts, listen=listen, queue=queue, cancel=cancel)
+        in_parallel(step, hosts, listen=listen, news=news, hosts=hosts)
 
     def trips(self) -> int:
-        return sum(host.trips for host in self.hosts)
+        return sum(host.trips for host in self.given)
 
     def close(self) -> None:
-        for host in self.hosts:
+        for host in self.given:
             host.close()
-
-
-def _who() -> str:
-    return f"{getpass.getuser()}@{platform.node()} pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
+        for jump in dict.fromkeys(jump for host in self.given for jump in host.way):
+            jump.close()
 
 
 def preflight(components: Iterable[Component], listen: Listener = ignore) -> None:
@@ -80,11 +91,15 @@ def preflight(components: Iterable[Component], listen: Listener = ignore) -> Non
         for text in component.warnings():
             logging.getLogger("k8sha").warning("%s: %s", component.name, text)
             listen(events.Warned(component.name, text))
-    problems = [problem for component in components for problem in component.problems()]
+    problems: list[Problem] = []
     work: dict[Host, tuple[Requirement, ...]] = {}
     for component in components:
-        for host, requirements in component.requirements().items():
-            work[host] = tuple(dict.fromkeys((*work.get(host, ()), *requirements)))
+        try:
+            problems += component.problems()
+            for host, requirements in component.requirements().items():
+                work[host] = tuple(dict.fromkeys((*work.get(host, ()), *requirements)))
+        except PreflightError as error:  # such as a system that no distro fits: the other components' are told as well
+            problems += error.problems
     stage = Stage("preflight", work)
     _, found = plan_stage("Preflight", stage, _quiet_planned(listen))
     remedies = {(host.name, need.key): need.remedy for host, needs in work.items() for need in needs}
@@ -129,10 +144,9 @@ def install(components: Iterable[Component], listen: Listener = ignore) -> Repor
     before = hosts.trips()
     results: list[list[Result]] = [[] for _ in components]
 
-    def lane(index: int, tell: Listener, wait_for_earlier: Callable[[], None]) -> None:
+    def lane(index: int, tell: Listener, hold: Hold) -> None:
         def carry_out(stage: Stage) -> Outcome:
-            if not stage.early:
-                wait_for_earlier()
+            hold(not stage.early)
             try:
                 outcome, part = install_stage(components[index].name, stage, tell)
             except ApplyError as error:
@@ -141,16 +155,15 @@ def install(components: Iterable[Component], listen: Listener = ignore) -> Repor
             results[index].extend(part)
             return outcome
 
-        if not components[index].begins_early:
-            wait_for_earlier()
+        hold(not components[index].begins_early)
         _drive(components[index], carry_out)
 
     try:
-        hosts.open(listen, _who())
+        hosts.open(listen, holder())
         preflight(components, listen)
-        in_lanes(len(components), lane, listen=listen, cancel=hosts.close)
-    except ApplyError:
-        raise ApplyError(_report(results, hosts.trips() - before, began)) from None
+        in_lanes(len(components), lane, listen=listen, hosts=hosts.given)
+    except ApplyError as error:
+        raise ApplyError(_report(results, hosts.trips() - before, began), error.errors) from None
     finally:
         hosts.close()  # gives up the locks
     return _report(results, hosts.trips() - before, began)

@@ -5,19 +5,26 @@ Tests put a function here; :class:`~k8sha.hosts.ssh.SSH` is the real one.
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 from k8sha.errors import Unreachable
-from k8sha.hosts.program import End, Frame, Program, opening, parse, render
+from k8sha.hosts.program import Busy, End, Frame, Program, Saw, opening, parse, render
 
 __all__ = ["Link", "Shell", "ShellLink", "Transport"]
+
+_ANY_FRAME = re.compile(rb"[0-9a-f]{16} [a-z]+\b")
 
 
 class Link(Protocol):
     """An open way to one host, as root."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still be used, as far as is known without asking the host."""
 
     def run(self, program: Program) -> Iterator[Frame]:
         """Send a program; yield its frames as they come, the last one being ``End``.
@@ -26,10 +33,16 @@ class Link(Protocol):
         """
 
     def upload(self, source: Path, destination: str, tell: Callable[[int, int], None]) -> None:
-        """Put a file on the host, mode 0600, whole or not at all; skipped where one of its size lies there already."""
+        """Put a file on the host, mode 0600, whole or not at all; skipped where one of its size lies there already.
+
+        Raises HostError where the host can't keep it (its disk is full), Unreachable where the link is lost.
+        """
 
     def tunnel(self, address: str, port: int) -> socket.socket:
-        """A connection to an address as the host sees it, that behaves like a socket."""
+        """A connection to an address as the host sees it, that behaves like a socket.
+
+        Raises HostError where the address does not answer, Unreachable where the link itself is lost.
+        """
 
     def close(self) -> None:
         """End the link. What runs on the host at this moment runs to its end there, and nothing after it."""
@@ -68,29 +81,41 @@ class ShellLink:
         self._noise = b""
         self._opening = opening(run=run)
 
+    @property
+    def alive(self) -> bool:
+        """See :attr:`Link.alive`."""
+        return True
+
     def run(self, program: Program) -> Iterator[Frame]:
         """See :meth:`Link.run`."""
         text, self._opening = self._opening + render(program), ""
         limit = sum(probe.timeout for probe in program.probes) + self.grace
         limit = max([limit, *(apply.timeout + self.grace for apply in program.applies)])
+        answered = not program.probes
         try:
             self._shell.write(text.encode())
             while True:
                 line = self._line(limit)
                 frame = parse(line, program.nonce)
                 if frame is None:
-                    self._noise = (self._noise + line)[-2000:]
+                    if not _ANY_FRAME.match(line):  # frames carry the contents of files: they must not be quoted
+                        self._noise = (self._noise + line)[-2000:]
                     continue
+                answered = answered or isinstance(frame, Saw | Busy)
+                if isinstance(frame, End) and not answered:
+                    raise self._lost("the probes' answer was damaged")
                 yield frame
                 if isinstance(frame, End):
                     return
         except TimeoutError:
             raise Unreachable(self._host, f"no answer for {limit:.0f} s", "look at the host, then run again") from None
         except (OSError, EOFError) as error:
-            said = self._noise.decode(errors="replace").strip()
-            raise Unreachable(
-                self._host, f"the link was lost{': ' + said if said else f' ({error})' if str(error) else ''}"
-            ) from None
+            raise self._lost(f"the link was lost ({error})" if str(error) else "the link was lost") from None
+
+    def _lost(self, cause: str) -> Unreachable:
+        """An error that quotes what the host's shell said besides its frames: often the reason."""
+        said = self._noise.decode(errors="replace").strip()
+        return Unreachable(self._host, f"{cause}: {said}" if said else cause, "run again once the host is well")
 
     def _line(self, limit: float) -> bytes:
         parts = [self._rest]

@@ -20,7 +20,10 @@ from attrs import field, frozen
 __all__ = ["Began", "Busy", "Did", "End", "Frame", "Program", "Saw", "Snippet", "opening", "parse", "render"]
 
 MAX_OUTPUT = 4_000_000
-"""Bytes of one snippet's output that come back: enough for any file that we compare, small enough for memory."""
+"""Bytes of one snippet's output that come back: enough for any file that we compare, small enough for memory. Of an
+apply's output the end is kept; a probe that prints more has failed, with the exit code ``TOO_MUCH``."""
+
+TOO_MUCH = 120
 
 
 @frozen
@@ -45,10 +48,12 @@ class Program:
 
 @frozen
 class Busy:
-    """Another run holds the lock; ``orphaned`` if its link is gone and only its last snippet still runs."""
+    """Another run holds the lock; ``orphaned`` if its link is gone and only its last snippet still runs. ``process`` is
+    the one on the host that its link lives in, 0 where that is not known."""
 
     holder: str
     orphaned: bool
+    process: int = 0
 
 
 @frozen
@@ -83,11 +88,21 @@ class End:
 
 Frame = Busy | Began | Did | Saw | End
 
+# k8sha_p is the process that this shell's link lives in: while it is there, somebody reads what we print. It is sshd's
+# (sudo's processes stand between it and us, and outlive it), or else whoever started this shell.
 _OPENING = """\
 umask 077
 LC_ALL=C.UTF-8; PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export LC_ALL PATH
-k8sha_run={run}; k8sha_locked=
+k8sha_run={run}; k8sha_locked=; k8sha_d="$k8sha_run/none"
 mkdir -p "$k8sha_run"
+k8sha_p=$PPID; k8sha_q=$PPID
+while [ "$k8sha_q" -gt 1 ]; do
+read -r k8sha_s <"/proc/$k8sha_q/stat" || break
+case $k8sha_s in *" (sshd"*|*" (dropbear"*) k8sha_p=$k8sha_q; break;; esac
+k8sha_s=${{k8sha_s##*") "}}; k8sha_s=${{k8sha_s#* }}; k8sha_q=${{k8sha_s%% *}}
+done
+k8sha_leave() {{ rm -rf "$k8sha_d"; exit 70; }}
+trap k8sha_leave HUP INT PIPE TERM
 """
 
 _LOCK = """\
@@ -95,22 +110,17 @@ if [ -z "$k8sha_locked" ]; then
 exec 9>>"$k8sha_run/lock"
 if flock -n 9; then
 k8sha_locked=1
-k8sha_p=$PPID; k8sha_q=$PPID
-while [ "$k8sha_q" -gt 1 ]; do
-read -r k8sha_a k8sha_c k8sha_s k8sha_n k8sha_rest <"/proc/$k8sha_q/stat"
-case $k8sha_c in "(sshd"*) k8sha_p=$k8sha_q; break;; esac
-k8sha_q=$k8sha_n
-done
-printf '%s %s\\n' "$k8sha_p" {who} >"$k8sha_run/holder"
+printf '%s %s\\n' "$k8sha_p" {who} >"$k8sha_run/holder.new" && mv -f "$k8sha_run/holder.new" "$k8sha_run/holder"
 for k8sha_old in "$k8sha_run"/trip.*; do
-if [ -d "$k8sha_old" ]; then rm -rf "$k8sha_old"; fi
+k8sha_s=${{k8sha_old##*/trip.}}
+if [ -d "$k8sha_old" ] && [ ! -d "/proc/${{k8sha_s%%.*}}" ]; then rm -rf "$k8sha_old"; fi
 done
 else
 exec 9>&-
-k8sha_p=0; k8sha_who=unknown
-if [ -r "$k8sha_run/holder" ]; then read -r k8sha_p k8sha_who <"$k8sha_run/holder"; fi
-if [ -d "/proc/$k8sha_p" ]; then k8sha_s=live; else k8sha_s=orphan; fi
-printf '%s busy %s %s\\n%s end\\n' {n} "$k8sha_s" "$k8sha_who" {n}
+k8sha_h=0; k8sha_who=unknown
+if [ -r "$k8sha_run/holder" ]; then read -r k8sha_h k8sha_who <"$k8sha_run/holder"; fi
+if [ -d "/proc/$k8sha_h" ]; then k8sha_s=live; else k8sha_s=orphan; fi
+printf '%s busy %s %s %s\\n%s end\\n' {n} "$k8sha_s" "$k8sha_h" "$k8sha_who" {n}
 return 0
 fi
 fi
@@ -118,6 +128,7 @@ fi
 
 _APPLY = """\
 if [ "$k8sha_ok" = 1 ]; then
+[ -d "/proc/$k8sha_p" ] || k8sha_leave
 printf '%s begin %s\\n' {n} {i}
 k8sha_t=$(date +%s%N)
 timeout -k 10 {timeout} sh -eu /dev/fd/3 3<<'{n}_{i}' </dev/null >"$k8sha_d/out" 2>"$k8sha_d/err"
@@ -142,7 +153,7 @@ k8sha_rcs="$k8sha_rcs,$?"
 _SEEN = """\
 rm -f "$k8sha_d/out" "$k8sha_d/err"
 printf '%s seen %s ' {n} "$k8sha_rcs"
-( cd "$k8sha_d"; stat -c '%n:%s' -- * | tr '\\n' ','; printf ' '; cat -- * | base64 -w 0 )
+( cd "$k8sha_d"; stat -c '%n:%s' -- * | tr '\\n' ','; printf ' '; head -q -c {limit} -- * | base64 -w 0 )
 printf ' .\\n'
 """
 
@@ -158,15 +169,15 @@ def render(program: Program) -> str:
     parts = [f"k8sha_{nonce}() {{\n"]
     if program.lock is not None:
         parts.append(_LOCK.format(n=nonce, who=shlex.quote(program.lock.replace("\n", " "))))
-    parts.append('k8sha_d=$(mktemp -d "$k8sha_run/trip.XXXXXX") || exit 70\nk8sha_ok=1; k8sha_rcs=\n')
+    parts.append('k8sha_d=$(mktemp -d "$k8sha_run/trip.$$.XXXXXX") || exit 70\nk8sha_ok=1; k8sha_rcs=\n')
     for index, snippet in enumerate(program.applies):
         text = "".join(f"{name}={shlex.quote(value)}\n" for name, value in snippet.secrets) + snippet.text
         parts.append(_APPLY.format(n=nonce, i=index, timeout=snippet.timeout, text=text, limit=MAX_OUTPUT))
     for index, snippet in enumerate(program.probes):
         parts.append(_PROBE.format(n=nonce, i=index, timeout=snippet.timeout, text=snippet.text))
     if program.probes:
-        parts.append(_SEEN.format(n=nonce))
-    parts.append(f"rm -rf \"$k8sha_d\"\nprintf '%s end\\n' {nonce}\n}}\nk8sha_{nonce}\n")
+        parts.append(_SEEN.format(n=nonce, limit=MAX_OUTPUT))
+    parts.append(f"rm -rf \"$k8sha_d\"\nprintf '%s end\\n' {nonce}\n}}\nk8sha_{nonce}; unset -f k8sha_{nonce}\n")
     return "".join(parts)
 
 
@@ -178,8 +189,8 @@ def parse(line: bytes, nonce: str) -> Frame | None:
     try:
         match words[1]:
             case b"busy":
-                holder = b" ".join(words[3:]).decode(errors="replace")
-                return Busy(holder, words[2] == b"orphan")
+                holder = b" ".join(words[4:]).decode(errors="replace")
+                return Busy(holder, words[2] == b"orphan", int(words[3]))
             case b"begin":
                 return Began(int(words[2]))
             case b"did":
@@ -189,7 +200,7 @@ def parse(line: bytes, nonce: str) -> Frame | None:
                 return Saw(tuple(_unpack(words[2], words[3], words[4]))) if words[5] == b"." else None
             case b"end":
                 return End()
-    except (ValueError, IndexError, binascii.Error):
+    except (ValueError, LookupError, binascii.Error):
         return None
     return None
 
@@ -197,12 +208,17 @@ def parse(line: bytes, nonce: str) -> Frame | None:
 def _unpack(exits: bytes, listing: bytes, packed: bytes) -> Iterable[tuple[int, bytes, bytes]]:
     data = base64.b64decode(packed, validate=True)
     contents: dict[str, bytes] = {}
+    sizes: dict[str, int] = {}
     at = 0
     for entry in listing.decode().strip(",").split(","):
         name, _, size = entry.partition(":")
-        contents[name] = data[at : at + int(size)]
-        at += int(size)
+        sizes[name] = int(size)
+        contents[name] = data[at : at + min(sizes[name], MAX_OUTPUT)]
+        at += len(contents[name])
     if at != len(data):
         raise ValueError("sizes and contents disagree")
     for index, code in enumerate(exits.decode().strip(",").split(",")):
-        yield int(code), contents[f"{index}.out"], contents[f"{index}.err"]
+        if sizes[f"{index}.out"] > MAX_OUTPUT:
+            yield TOO_MUCH, b"", f"it printed {sizes[f'{index}.out']} bytes, more than {MAX_OUTPUT}".encode()
+        else:
+            yield int(code), contents[f"{index}.out"], contents[f"{index}.err"]

@@ -1,22 +1,24 @@
 """SSH: the settings, and the one place where paramiko is used. It loads when the first link is opened.
 
-One connection a host for the whole run, and on it one channel with a root shell that all programs go through. Secrets
-go down that shell's stdin. Host keys are checked against known_hosts; an unknown or changed one is refused.
+One connection a host for the whole run, and on it one channel with a root shell that all programs go through; a host
+that is only jumped through gets none. Secrets go down that shell's stdin. Host keys are checked against known_hosts; an
+unknown or changed one is refused.
 """
 
 from __future__ import annotations
 
 import functools
 import os
-import secrets
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen, validators
 
-from k8sha.errors import AccessDenied, NotReady, Unreachable
+from k8sha.errors import AccessDenied, HostError, NotReady, Unreachable
+from k8sha.hosts.channel import ANSWER, Channel, LateChannel, as_root, within
 from k8sha.hosts.link import Link, ShellLink
 from k8sha.waiting import Check, NotYet, wait_for
 
@@ -27,8 +29,24 @@ if TYPE_CHECKING:
 
 __all__ = ["SSH"]
 
-_READY = b"k8sha-ready"
 _CHUNK = 1 << 18
+
+# What paramiko's text says where its type does not.
+_NO_ANSWER = ("timeout", "saw EOF")
+_REFUSALS = ("No authentication methods available", "Too many authentication failures")
+
+_KEEP = """\
+umask 077; set -e; d={d}
+mkdir -p {folder}; exec 8<{folder}; flock 8
+if [ -f "$d" ] && [ "$(stat -c %s "$d")" = {size} ]; then echo have; exit; fi
+free=$(($(stat -f -c '%a * %S' {folder})))
+if [ "$free" -lt {size} ]; then echo "it needs {size} bytes, $free are free"; exit 1; fi
+trap 'rm -f "$d.part"' EXIT
+echo send
+cat >"$d.part"
+if [ "$(stat -c %s "$d.part")" != {size} ]; then echo 'it did not arrive whole'; exit 1; fi
+mv "$d.part" "$d"
+"""
 
 
 @frozen
@@ -68,176 +86,138 @@ class SSH:
             wait_for(Check(f"{name} lets us in", look), timeout=self.connect_timeout, interval=1.0)
         except NotReady:
             raise lost[-1] from None
-        try:
-            return _SSHLink(name, found[0], self)
-        except BaseException:
-            found[0].close()
-            raise
+        return _SSHLink(name, found[0], self)
 
     def _connect(self, name: str, address: str) -> paramiko.SSHClient:
         import paramiko
 
         client = paramiko.SSHClient()
-        client.set_missing_host_key_policy(paramiko.RejectPolicy())
-        where = address if self.port == 22 else f"[{address}]:{self.port}"
-        for path in (os.path.expanduser(self.known_hosts), "/etc/ssh/ssh_known_hosts"):
-            for kind, key in (_known(path, _stamp(path)).lookup(where) or {}).items():
-                client.get_host_keys().add(where, kind, key)
-        sock = None
-        if self.jump is not None:
-            sock = self.jump.tunnel(address, self.port)
-        given = self.key is not None or self.password is not None
         try:
-            client.connect(
-                address,
-                port=self.port,
-                username=self.user,
-                key_filename=os.path.expanduser(self.key) if self.key else None,
-                passphrase=self.passphrase,
-                password=self.password,
-                allow_agent=self.agent and not given,
-                look_for_keys=not given,
-                timeout=self.connect_timeout,
-                banner_timeout=self.connect_timeout,
-                auth_timeout=self.connect_timeout,
-                sock=sock,
-                transport_factory=_transport,
-            )
+            with self._told(name, address):
+                self._log_in(client, name, address)
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    def _log_in(self, client: paramiko.SSHClient, name: str, address: str) -> None:
+        import paramiko
+
+        client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        try:
+            for path in (os.path.expanduser(self.known_hosts), "/etc/ssh/ssh_known_hosts"):
+                for kind, key in (_known(path, _stamp(path)).lookup(self._place(address)) or {}).items():
+                    client.get_host_keys().add(self._place(address), kind, key)
+            path = os.path.expanduser(self.key or "")
+            own = _private_key(path, _stamp(path), self.passphrase) if self.key else None
+        except OSError as error:
+            cause = f"{error.filename} can't be read: {error.strerror}"
+            raise AccessDenied(name, cause, "check SSH(key=..., known_hosts=...)") from None
+        except ValueError as error:
+            raise AccessDenied(name, str(error), "check SSH(key=..., passphrase=...)") from None
+        given = self.key is not None or self.password is not None
+        client.connect(
+            address,
+            port=self.port,
+            username=self.user,
+            pkey=own,
+            password=self.password,
+            allow_agent=self.agent and not given,
+            look_for_keys=not given,
+            timeout=self.connect_timeout,
+            banner_timeout=self.connect_timeout,
+            auth_timeout=self.connect_timeout,
+            sock=None if self.jump is None else _through(self.jump, name, address, self.port),
+            transport_factory=_transport,
+        )
+
+    def _place(self, address: str) -> str:
+        """A host as known_hosts names it."""
+        return address if self.port == 22 else f"[{address}]:{self.port}"
+
+    @contextmanager
+    def _told(self, name: str, address: str) -> Iterator[None]:
+        """Say in our errors what paramiko says in its own: by what the caller can do about it."""
+        import paramiko
+
+        try:
+            yield
         except paramiko.BadHostKeyException as error:
             raise AccessDenied(
                 name,
-                f"its host key has changed: {error.key.get_name()} {_fingerprint(error.key)}, "
-                f"known is {_fingerprint(error.expected_key)}",
+                f"its host key has changed: {error.key.get_name()} {error.key.fingerprint}, "
+                f"known is {error.expected_key.get_name()} {error.expected_key.fingerprint}",
                 f"find out why; if the host was set up anew, remove its line from {self.known_hosts}",
             ) from None
-        except paramiko.PasswordRequiredException:
-            raise AccessDenied(name, f"the key {self.key} is encrypted", "give SSH(passphrase=...)") from None
-        except paramiko.AuthenticationException as error:
-            raise AccessDenied(
-                name, f"user {self.user} was not let in: {error}", "check the user, the key or the password"
-            ) from None
-        except paramiko.SSHException as error:
-            if "not found in known_hosts" in str(error):
+        except (paramiko.SSHException, EOFError) as error:
+            said = str(error)
+            if "not found in known_hosts" in said:
                 raise AccessDenied(
                     name,
-                    f"its host key is not known ({where} has no line in {self.known_hosts})",
+                    f"its host key is not known ({self._place(address)} has no line in {self.known_hosts})",
                     f"compare the key with the host's own, then add it: ssh-keyscan -p {self.port} {address}",
                 ) from None
-            raise Unreachable(name, f"no SSH with {address}:{self.port}: {error}") from None
-        except FileNotFoundError as error:
-            raise AccessDenied(name, f"no such key file: {error.filename}", "check SSH(key=...)") from None
+            refused = isinstance(error, paramiko.AuthenticationException | paramiko.ssh_exception.IncompatiblePeer)
+            if (refused and not any(word in said for word in _NO_ANSWER)) or any(word in said for word in _REFUSALS):
+                remedy = "check the user, the key or the password"
+                raise AccessDenied(name, f"user {self.user} was not let in: {said}", remedy) from None
+            raise Unreachable(name, f"no SSH with {address}:{self.port}: {said or 'it hung up'}") from None
         except OSError as error:
             raise Unreachable(
                 name, f"no connection to {address}:{self.port}: {error}", "check that the host is up and not firewalled"
             ) from None
-        return client
-
-
-class _Channel:
-    """One command's streams, seen as a shell. With a sudo password it answers the prompt, once."""
-
-    def __init__(self, name: str, transport: paramiko.Transport, ssh: SSH, script: str) -> None:
-        import paramiko
-
-        self._name = name
-        self._head = b""
-        prompt = b""
-        command = f"/bin/sh -c {shlex.quote(f'echo {_READY.decode()}; {script}')}"
-        if ssh.user != "root":
-            if ssh.sudo_password is None:
-                command = f"sudo -n {command}"
-            else:
-                prompt = f"k8sha-{secrets.token_hex(8)}:".encode()
-                command = f"sudo -S -p {prompt.decode()} {command}"
-        try:
-            self._channel = transport.open_session(timeout=ssh.connect_timeout)
-            self._channel.set_combine_stderr(True)
-            self._channel.exec_command(command)
-        except (paramiko.SSHException, OSError, EOFError) as error:
-            raise Unreachable(name, f"the link was lost: {error}") from None
-        if ssh.user != "root":
-            self._become_root(ssh, prompt)
-
-    def _become_root(self, ssh: SSH, prompt: bytes) -> None:
-        asked = 0
-        while _READY + b"\n" not in self._head:
-            try:
-                data = self._channel.recv(4096)
-            except TimeoutError:
-                data = b""
-            self._head += data
-            if prompt and self._head.count(prompt) > asked:
-                asked += 1
-                if asked > 1:
-                    self._channel.close()
-                    raise AccessDenied(self._name, "sudo refused the password", "check SSH(sudo_password=...)")
-                self._channel.sendall((ssh.sudo_password or "").encode() + b"\n")
-            if not data:
-                said = self._head.replace(prompt, b"") if prompt else self._head
-                raise AccessDenied(
-                    self._name,
-                    f"user {ssh.user} can't become root: {said.decode(errors='replace').strip() or 'sudo said nothing'}",
-                    "allow it in sudoers, or give SSH(sudo_password=...)",
-                )
-        self._head = self._head.partition(_READY + b"\n")[2]
-
-    def write(self, data: bytes) -> None:
-        self._channel.sendall(data)
-
-    def read(self, timeout: float) -> bytes:
-        if self._head:
-            data, self._head = self._head, b""
-            return data
-        self._channel.settimeout(timeout)
-        return self._channel.recv(1 << 16)
-
-    def finish(self) -> int:
-        self._channel.shutdown_write()
-        return self._channel.recv_exit_status()
-
-    def close(self) -> None:
-        self._channel.close()
 
 
 class _SSHLink(ShellLink):
     def __init__(self, name: str, client: paramiko.SSHClient, ssh: SSH) -> None:
         transport = client.get_transport()
-        if transport is None:
-            raise Unreachable(name, "the link was lost")
+        assert transport is not None, "a client that is logged in has a transport"
         transport.set_keepalive(10)
         self._client, self._transport, self._ssh, self._name = client, transport, ssh, name
-        super().__init__(name, _Channel(name, transport, ssh, "exec /bin/sh -s"))
+        super().__init__(name, LateChannel(lambda: self._channel("exec /bin/sh -s")))
+
+    def _channel(self, script: str) -> Channel:
+        import paramiko
+
+        command, prompt = as_root(script, self._ssh.user, self._ssh.sudo_password)
+        try:
+            channel = self._transport.open_session(timeout=self._ssh.connect_timeout)
+            channel.set_combine_stderr(True)
+            with within(self._transport, ANSWER):
+                channel.exec_command(command)
+            return Channel(self._name, self._transport, channel, prompt, self._ssh.sudo_password)
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise Unreachable(self._name, f"the link was lost: {str(error) or 'no answer'}", "run again") from None
+
+    @property
+    def alive(self) -> bool:
+        """See :attr:`Link.alive`."""
+        return self._transport.is_active()
 
     def upload(self, source: Path, destination: str, tell: Callable[[int, int], None]) -> None:
         """See :meth:`Link.upload`."""
         size = source.stat().st_size
-        folder = os.path.dirname(destination)
-        script = (
-            f"umask 077; set -e; mkdir -p {shlex.quote(folder)}; d={shlex.quote(destination)}; "
-            f'if [ -f "$d" ] && [ "$(stat -c %s "$d")" = {size} ]; then echo have; '
-            f'else echo send; cat >"$d.part"; [ "$(stat -c %s "$d.part")" = {size} ]; mv "$d.part" "$d"; fi'
-        )
-        channel = _Channel(self._name, self._transport, self._ssh, script)
+        folder, target = shlex.quote(os.path.dirname(destination)), shlex.quote(destination)
+        channel = self._channel(_KEEP.format(folder=folder, d=target, size=size))
         try:
-            answer = b""
-            while b"have\n" not in answer and b"send\n" not in answer:
-                data = channel.read(60)
-                if not data:
-                    raise Unreachable(self._name, f"could not stage {destination}: {answer.decode(errors='replace')}")
-                answer += data
-            if b"send\n" in answer:
+            said = b""
+            while not said.endswith((b"have\n", b"send\n")) and (data := channel.read(600)):
+                said += data
+            if said.endswith(b"send\n"):
                 with source.open("rb") as file:
                     sent = 0
                     while chunk := file.read(_CHUNK):
                         channel.write(chunk)
                         sent += len(chunk)
                         tell(sent, size)
-            if channel.finish() != 0:
-                raise Unreachable(self._name, f"{destination} did not arrive whole", "check the host's free disk space")
-        except OSError as error:
+            exit, rest = channel.finish()
+        except (OSError, EOFError) as error:
             raise Unreachable(self._name, f"the link was lost during the upload of {destination}: {error}") from None
         finally:
             channel.close()
+        if exit != 0:
+            cause = f"could not keep {destination}: {rest or said.decode(errors='replace').strip() or f'exit {exit}'}"
+            raise HostError(self._name, cause, "check the host's free disk space")
 
     def tunnel(self, address: str, port: int) -> Any:
         """See :meth:`Link.tunnel`."""
@@ -247,13 +227,23 @@ class _SSHLink(ShellLink):
             return self._transport.open_channel(
                 "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=self._ssh.connect_timeout
             )
-        except (paramiko.SSHException, OSError) as error:
-            raise Unreachable(self._name, f"no way through it to {address}:{port}: {error}") from None
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            if not self.alive:
+                raise Unreachable(self._name, f"the link was lost: {error}", "run again") from None
+            raise HostError(self._name, f"no way through it to {address}:{port}: {error}") from None
 
     def close(self) -> None:
-        """See :meth:`Link.close`."""
-        super().close()
+        """See :meth:`Link.close`. Cuts the connection rather than taking leave, for which a frozen host has no ear."""
         self._client.close()
+
+
+def _through(jump: Host, name: str, address: str, port: int) -> Any:
+    try:
+        return jump.tunnel(address, port)
+    except AccessDenied:
+        raise
+    except HostError as error:
+        raise Unreachable(name, f"not to be reached through {error.host}: {error.cause}", error.remedy) from None
 
 
 def _transport(sock: Any, **kwargs: Any) -> paramiko.Transport:
@@ -277,5 +267,22 @@ def _known(path: str, stamp: int) -> paramiko.HostKeys:
     return paramiko.HostKeys(path if stamp else None)
 
 
-def _fingerprint(key: paramiko.PKey) -> str:
-    return str(key.fingerprint)
+@functools.lru_cache(maxsize=16)
+def _private_key(path: str, stamp: int, passphrase: str | None) -> paramiko.PKey:
+    """A key file, read once for all hosts: to open an encrypted one takes a good part of a second. Raises OSError where
+    it can't be read, ValueError with the reason where it is no key for us."""
+    import paramiko
+
+    reason = ""
+    for kind in (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey):
+        try:
+            key = kind.from_private_key_file(path, passphrase)
+        except paramiko.PasswordRequiredException:
+            raise ValueError(f"the key {path} is encrypted") from None
+        except (paramiko.SSHException, ValueError) as error:
+            reason = reason or str(error)
+            continue
+        if os.path.exists(f"{path}-cert.pub"):
+            key.load_certificate(f"{path}-cert.pub")
+        return key
+    raise ValueError(f"{path} is no private key that we can open: {reason}")
