@@ -1,0 +1,397 @@
+"""Where Kubernetes comes from: a bundle's check and what it brings to a host; upstream's repositories as text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from k8sha.distros import Debian, RedHat
+from k8sha.errors import BundleError, ConfigError
+from k8sha.facts import Facts
+from k8sha.resources import AptPackages, Command, DnfPackages, File
+from k8sha.resources.images import ContainerImages, ImageArchive
+from k8sha.resources.programs import Program, Programs
+from k8sha.resources.reach import Reachable
+from k8sha.resources.requirements import Space
+from k8sha.sources import Bundle, Role, Upstream
+from k8sha.sources.index import ImageName, file_hash
+from k8sha.versions import Version
+
+V = Version.parse("1.33.13")
+ELF = b"\x7fELF\x02\x01\x01" + bytes(9) + (2).to_bytes(2, "little")
+MACHINES = {"amd64": 62, "arm64": 183}
+IMAGES = {
+    "images/kube-apiserver.tar": ["registry.k8s.io/kube-apiserver:v1.33.13"],
+    "images/kube-controller-manager.tar": ["registry.k8s.io/kube-controller-manager:v1.33.13"],
+    "images/kube-scheduler.tar": ["registry.k8s.io/kube-scheduler:v1.33.13"],
+    "images/etcd.tar": ["registry.k8s.io/etcd:3.5.30-0"],
+    "images/kube-proxy.tar": ["registry.k8s.io/kube-proxy:v1.33.13"],
+    "images/coredns.tar": ["registry.k8s.io/coredns/coredns:v1.13.1"],
+    "images/pause.tar": ["registry.k8s.io/pause:3.10"],
+    "images/busybox.tar": ["example.com/busybox:1.37.0"],
+}
+
+
+def make(folder: Path, *, version: str = "1.33.13", architecture: str = "amd64", machine: str = "amd64") -> Bundle:
+    """A whole bundle of tiny files."""
+    contents = {
+        f"bin/{name}": ELF + bytes([MACHINES[machine], 0]) + name.encode() for name in ("kubelet", "kubeadm", "kubectl")
+    }
+    contents |= {name: name.encode() * 100 for name in IMAGES}
+    contents["manifests/calico-v3.31.0.yaml"] = b"kind: List\n"
+    for name, content in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    index = {
+        "format": 1,
+        "kubernetes": version,
+        "architecture": architecture,
+        "files": {
+            name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)} for name, data in contents.items()
+        },
+        "images": IMAGES,
+    }
+    (folder / "index.json").write_text(json.dumps(index))
+    return Bundle(folder)
+
+
+def edit(bundle: Bundle, **changes: object) -> None:
+    path = bundle.path / "index.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def wrong(bundle: Bundle) -> list[str]:
+    with pytest.raises(BundleError) as caught:
+        bundle.check()
+    return [problem.cause for problem in caught.value.problems]
+
+
+def test_a_whole_bundle_passes(tmp_path: Path) -> None:
+    bundle = make(tmp_path)
+    bundle.check()
+    assert (bundle.version, bundle.architecture) == (V, "amd64")
+    assert list(bundle.problems(V, "amd64")) == []
+
+
+def test_one_flipped_byte_is_found_and_named(tmp_path: Path) -> None:
+    bundle = make(tmp_path)
+    file = tmp_path / "images" / "etcd.tar"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    (cause,) = wrong(bundle)
+    assert cause.startswith("images/etcd.tar is damaged: its sha256 is")
+
+
+def test_a_byte_that_flips_after_a_good_check_is_found_as_well(tmp_path: Path) -> None:
+    bundle = make(tmp_path)
+    bundle.check()
+    file = tmp_path / "bin" / "kubeadm"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    os.utime(file, ns=(1, 1))
+    assert "bin/kubeadm is damaged" in wrong(bundle)[0]
+
+
+def test_an_unchanged_file_is_hashed_once_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "large"
+    file.write_bytes(b"x")
+    first = file_hash(file)
+    monkeypatch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("hashed again"))
+    assert file_hash(file) == first
+
+
+def test_all_that_is_wrong_comes_at_once(tmp_path: Path) -> None:
+    bundle = make(tmp_path)
+    (tmp_path / "images" / "pause.tar").unlink()
+    (tmp_path / "bin" / "kubectl").write_bytes(b"short")
+    (tmp_path / "images" / "coredns.tar").write_bytes((tmp_path / "images" / "coredns.tar").read_bytes()[::-1])
+    found = wrong(bundle)
+    assert len(found) == 4
+    assert "images/pause.tar is missing" in found
+    assert "bin/kubectl has 5 bytes, not 27" in found
+    assert "bin/kubectl is not a program for amd64 (ELF machine None)" in found
+    assert any(cause.startswith("images/coredns.tar is damaged") for cause in found)
+
+
+def test_a_missing_image_is_named(tmp_path: Path) -> None:
+    bundle = make(tmp_path)
+    edit(bundle, images={name: names for name, names in IMAGES.items() if "proxy" not in name and "etcd" not in name})
+    assert wrong(bundle) == ["it has no image of etcd", "it has no image of kube-proxy"]
+
+
+def test_images_of_another_version_do_not_count(tmp_path: Path) -> None:
+    bundle = make(tmp_path)
+    edit(bundle, kubernetes="1.33.14")
+    assert "it has no image of kube-proxy at v1.33.14, only registry.k8s.io/kube-proxy:v1.33.13" in wrong(bundle)
+
+
+def test_an_archive_that_is_no_file_of_the_bundle_is_named(tmp_path: Path) -> None:
+    bundle = make(tmp_path)
+    edit(bundle, images={**IMAGES, "images/extra.tar": ["example.com/extra:1"]})
+    assert wrong(bundle) == ["images/extra.tar is listed among the images and not among the files"]
+
+
+def test_the_wrong_architecture_is_refused(tmp_path: Path) -> None:
+    bundle = make(tmp_path, architecture="arm64", machine="arm64")
+    bundle.check()
+    (problem,) = bundle.problems(V, "amd64")
+    assert problem.cause == "is for arm64, and hosts are amd64"
+
+
+def test_programs_that_belie_the_index_are_refused(tmp_path: Path) -> None:
+    found = wrong(make(tmp_path, machine="arm64"))
+    assert found[0] == "bin/kubelet is not a program for amd64 (ELF machine 183)"
+    assert len(found) == 3
+
+
+def test_another_version_than_asked_for_is_refused(tmp_path: Path) -> None:
+    (problem,) = make(tmp_path).problems(Version.parse("1.32.4"), "amd64")
+    assert problem.cause == "holds Kubernetes 1.33.13, not 1.32.4"
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("{", "Expecting property name"),
+        ("[]", "its format is not 1"),
+        ('{"format": 2}', "its format is not 1"),
+        ('{"format": 1}', "'files' is missing"),
+        ('{"format": 1, "files": {"bin/x": 3}}', "is not an object"),
+        ('{"format": 1, "files": {"../x": {"sha256": "' + "0" * 64 + '", "size": 1}}}', "is not a file of the bundle"),
+        (
+            '{"format": 1, "files": {"/etc/x": {"sha256": "' + "0" * 64 + '", "size": 1}}}',
+            "is not a file of the bundle",
+        ),
+        ('{"format": 1, "files": {"x": {"sha256": "abc", "size": 1}}}', "is not a file of the bundle"),
+        (
+            '{"format": 1, "files": {}, "images": {}, "kubernetes": "1.33", "architecture": "amd64"}',
+            "not a full version",
+        ),
+    ],
+)
+def test_an_index_that_cannot_be_read_says_why(tmp_path: Path, text: str, cause: str) -> None:
+    (tmp_path / "index.json").write_text(text)
+    assert cause in wrong(Bundle(tmp_path))[0]
+
+
+def test_a_folder_without_an_index_is_no_bundle(tmp_path: Path) -> None:
+    assert wrong(Bundle(tmp_path)) == ["index.json: No such file or directory"]
+    (problem,) = Bundle(tmp_path).problems(V, "amd64")
+    assert str(tmp_path) in problem.subject
+
+
+def test_the_newest_complete_bundle_is_found(tmp_path: Path) -> None:
+    for version in ("1.33.9", "1.33.13", "1.33.20"):
+        make(tmp_path / f"v{version}-amd64", version=version)
+    (tmp_path / "v1.33.20-amd64" / "bin" / "kubelet").unlink()
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "index.json").write_text("{")
+    found = Bundle.find(tmp_path)
+    assert found is not None
+    assert str(found.version) == "1.33.13"
+    assert Bundle.find(tmp_path, "1.33.9") == Bundle(tmp_path / "v1.33.9-amd64")
+    assert Bundle.find(tmp_path, Version.parse("1.30.0")) is None
+    assert Bundle.find(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize(
+    ("role", "programs", "archives"),
+    [
+        ("master", {"kubeadm", "kubectl", "kubelet"}, {name.split("/")[1] for name in IMAGES}),
+        ("worker", {"kubeadm", "kubelet"}, {"busybox.tar", "coredns.tar", "kube-proxy.tar", "pause.tar"}),
+    ],
+)
+def test_each_role_gets_what_it_runs(tmp_path: Path, role: Role, programs: set[str], archives: set[str]) -> None:
+    bundle = make(tmp_path)
+    brought = [item for item in bundle.kubernetes(V, Facts(), Debian(), role) if isinstance(item, Programs)]
+    assert {Path(path).name for item in brought for path in item.paths} == programs
+    (images,) = bundle.images(V, role)
+    assert isinstance(images, ContainerImages)
+    assert {archive.source.name for archive in images.archives} == archives
+
+
+def test_tags_and_names_come_from_its_images(tmp_path: Path) -> None:
+    bundle = make(tmp_path)
+    assert bundle.etcd_tag(V) == "3.5.30-0"
+    assert bundle.coredns_tag(V) == "v1.13.1"
+    assert bundle.pause_image(V) == "registry.k8s.io/pause:3.10"
+    assert bundle.image_repository is None
+    renamed = {
+        archive: [
+            name.replace("registry.k8s.io/coredns", "r.example.com:5000/k8s").replace(
+                "registry.k8s.io", "r.example.com:5000/k8s"
+            )
+            for name in names
+        ]
+        for archive, names in IMAGES.items()
+    }
+    edit(bundle, images=renamed)
+    assert bundle.image_repository == "r.example.com:5000/k8s"
+    assert bundle.coredns_tag(V) == "v1.13.1"
+
+
+def test_an_image_name_in_its_parts() -> None:
+    assert ImageName.parse("r.example.com:5000/a/pause:3.10") == ImageName("r.example.com:5000/a", "pause", "3.10")
+    assert ImageName.parse("registry.k8s.io/coredns/coredns:v1") == ImageName("registry.k8s.io", "coredns", "v1")
+
+
+def test_room_is_asked_for_by_what_the_role_gets(tmp_path: Path) -> None:
+    bundle = make(tmp_path)
+    sizes = {}
+    for role in ("master", "worker"):
+        (space,) = bundle.requirements(V, role, Debian())
+        assert isinstance(space, Space)
+        sizes[role] = space.mib
+    assert sizes["master"] >= sizes["worker"]
+
+
+def programs(tmp_path: Path) -> Programs:
+    return Programs((Program("/usr/local/bin/kubelet", sha256="a" * 64, source=tmp_path / "kubelet"),))
+
+
+@pytest.mark.parametrize(
+    ("seen", "lines", "sent"),
+    [
+        (f"{'a' * 64} 0755 root:root /usr/local/bin/kubelet\n", (), False),
+        ("absent /usr/local/bin/kubelet\n", ("+ /usr/local/bin/kubelet sha256 aaaaaaaa",), True),
+        (
+            f"{'b' * 64} 0755 root:root /usr/local/bin/kubelet\n",
+            ("/usr/local/bin/kubelet: sha256: bbbbbbbb -> aaaaaaaa",),
+            True,
+        ),
+        (
+            f"{'a' * 64} 0700 vagrant:root /usr/local/bin/kubelet\n",
+            ("/usr/local/bin/kubelet: mode: 0700 -> 0755", "/usr/local/bin/kubelet: owner: vagrant:root -> root:root"),
+            False,
+        ),
+    ],
+)
+def test_programs_are_sent_only_where_their_content_differs(
+    tmp_path: Path, seen: str, lines: tuple[str, ...], sent: bool
+) -> None:
+    wanted = programs(tmp_path)
+    assert wanted.diff(seen.encode()).lines == lines
+    assert bool(wanted.payloads(seen.encode())) is sent
+
+
+ETCD = ImageArchive(Path("etcd.tar"), "e" * 64, 72_000_000, ("registry.k8s.io/etcd:3.5.30-0",))
+PAUSE = ImageArchive(Path("pause.tar"), "f" * 64, 700_000, ("registry.k8s.io/pause:3.10",))
+
+
+@pytest.mark.parametrize(
+    ("seen", "lines", "sent"),
+    [
+        (
+            f"answers\nimage {ETCD.names[0]}\nimage {PAUSE.names[0]}\nimported {'e' * 64}\nimported {'f' * 64}\n",
+            (),
+            [],
+        ),
+        (
+            "",
+            (
+                "+ registry.k8s.io/etcd:3.5.30-0 (72 MB, sha256 eeeeeeee)",
+                "+ registry.k8s.io/pause:3.10 (1 MB, sha256 ffffffff)",
+            ),
+            [ETCD, PAUSE],
+        ),
+        (
+            f"answers\nimage {ETCD.names[0]}\nimported {'e' * 64}\nimported {'f' * 64}\n",
+            ("+ registry.k8s.io/pause:3.10",),
+            [PAUSE],
+        ),
+        (
+            f"answers\nimage {ETCD.names[0]}\nimage {PAUSE.names[0]}\nimported {'f' * 64}\n",
+            ("registry.k8s.io/etcd:3.5.30-0: of unknown origin -> 72 MB, sha256 eeeeeeee",),
+            [ETCD],
+        ),
+        (f"imported {'e' * 64}\nimported {'f' * 64}\n", (), []),
+    ],
+    ids=["all there", "a bare host", "one removed", "another's image of that name", "containerd is down"],
+)
+def test_only_missing_images_are_sent(seen: str, lines: tuple[str, ...], sent: list[ImageArchive]) -> None:
+    images = ContainerImages((ETCD, PAUSE))
+    assert images.diff(seen.encode()).lines == lines
+    assert [payload.staged for payload in images.payloads(seen.encode())] == [archive.staged for archive in sent]
+
+
+def test_an_image_is_pinned_and_marked_only_once_it_is_whole() -> None:
+    lines = ContainerImages((ETCD,)).apply().splitlines()
+    order = [
+        next(index for index, line in enumerate(lines) if mark in line)
+        for mark in ("xargs -P 2", "io.cri-containerd.pinned=pinned", ': >"$stamp"', 'rm -f "$archive"')
+    ]
+    assert order == sorted(order)
+
+
+def test_upstream_pins_exactly_and_holds_on_debian() -> None:
+    *repository, packages = Upstream("https://mirror.example.com/k8s").kubernetes(V, Facts(), Debian(), "worker")
+    assert packages == AptPackages(
+        ("kubeadm=1.33.13-*", "kubectl=1.33.13-*", "kubelet=1.33.13-*", "cri-tools", "kubernetes-cni"), hold=True
+    )
+    (source,) = [item for item in repository if isinstance(item, File)]
+    assert source.content == (
+        "deb [signed-by=/etc/apt/keyrings/kubernetes-apt-keyring.asc] "
+        "https://mirror.example.com/k8s/core:/stable:/v1.33/deb/ /\n"
+    )
+
+
+def test_upstream_pins_exactly_and_holds_on_redhat() -> None:
+    source, packages = Upstream().kubernetes(V, Facts(), RedHat(), "worker")
+    assert isinstance(source, File)
+    assert "baseurl=https://pkgs.k8s.io/core:/stable:/v1.33/rpm/\n" in str(source.content)
+    assert isinstance(packages, DnfPackages)
+    assert packages.hold
+    assert "kubelet=1.33.13-*" in packages.names
+
+
+def test_any_build_of_the_pinned_version_is_right_and_no_other() -> None:
+    packages = AptPackages(("kubelet=1.33.13-*",), hold=True)
+    assert not packages.diff(b"installed kubelet 1.33.13-1.1\nheld kubelet\n")
+    assert packages.diff(b"installed kubelet 1.33.1-1.1\nheld kubelet\n")
+    assert packages.diff(b"installed kubelet 1.33.13-1.1\n").lines == ("kubelet: hold",)
+
+
+@pytest.mark.parametrize(
+    ("registry", "listed"), [(None, "https://registry.k8s.io/v2/"), ("r.example.com/k8s", "https://r.example.com/v2/")]
+)
+def test_upstream_must_be_reached_from_each_host(registry: str | None, listed: str) -> None:
+    needs = Upstream(registry=registry).requirements(V, "master", Debian())
+    assert [need.url for need in needs if isinstance(need, Reachable)] == [
+        "https://pkgs.k8s.io/core:/stable:/v1.33/deb/InRelease",
+        listed,
+    ]
+    assert len({need.key for need in needs}) == len(needs)
+
+
+def test_upstream_images_follow_the_registry() -> None:
+    source = Upstream(registry="r.example.com/k8s")
+    assert source.pause_image(V) == "r.example.com/k8s/pause:3.10"
+    assert Upstream().pause_image(V) == "registry.k8s.io/pause:3.10"
+    (pull,) = source.images(V, "master")
+    assert isinstance(pull, Command)
+    assert "--kubernetes-version v1.33.13 --image-repository r.example.com/k8s" in pull.run
+    assert source.images(V, "worker") == ()
+
+
+def test_upstream_has_packages_for_known_machines_only() -> None:
+    assert list(Upstream().problems(V, "arm64")) == []
+    (problem,) = Upstream().problems(V, "riscv64")
+    assert "riscv64" in problem.cause
+
+
+@pytest.mark.parametrize("mirror", ["pkgs.k8s.io", "ftp://x", "https://"])
+def test_a_mirror_is_a_web_address(mirror: str) -> None:
+    with pytest.raises(ConfigError, match="web address"):
+        Upstream(mirror)
+
+
+def test_a_registry_is_not_a_web_address() -> None:
+    with pytest.raises(ConfigError, match="registry's name"):
+        Upstream(registry="https://r.example.com")
