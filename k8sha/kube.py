@@ -65,8 +65,8 @@ class Api:
     ) -> Json:
         """One request; returns the decoded answer, or text where it is not JSON.
 
-        ``kind`` is the body's content type after ``application/``: ``json``, ``merge-patch+json``, ``apply-patch+yaml``.
-        Raises KubeError with the HTTP status, 0 where nothing answered.
+        ``kind`` is the body's content type after ``application/``: ``json``, ``merge-patch+json`` or
+        ``apply-patch+yaml``. Raises KubeError with the HTTP status, 0 where nothing answered.
         """
         import urllib3
 

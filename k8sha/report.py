@@ -77,7 +77,7 @@ class Plan:
             if last != (change.component, change.stage):
                 last = (change.component, change.stage)
                 lines.append(f"== {change.component}: {change.stage}")
-            lines.append(f"  {change.host}: {change.resource}")
+            lines.append(f"  {change.host}: {change.resource}" + (" (is waited for)" if change in self.waits else ""))
             lines.extend(f"      {line}" for line in change.diff.lines)
         hosts = len({change.host for change in self.changes})
         lines.append(f"{len(self.changes)} change(s) on {hosts} host(s)")

@@ -34,11 +34,13 @@ def wait_for(
     timeout: float,
     interval: float = 0.5,
     tell: Callable[[str, str, float], None] | None = None,
+    pause: Callable[[float], None] = time.sleep,
 ) -> str:
     """Look until the check holds, at most ``timeout`` seconds with ``interval`` seconds between looks.
 
     Returns what the last look saw. Raises :class:`~k8sha.errors.NotReady` with the last :class:`NotYet` once the time
-    is over. ``tell(sentence, last, waited)`` hears of every look that found it not so.
+    is over. ``tell(sentence, last, waited)`` hears of every look that found it not so; ``pause`` passes the time
+    between two.
     """
     import tenacity
 
@@ -54,6 +56,7 @@ def wait_for(
         stop=tenacity.stop_after_delay(timeout),
         wait=tenacity.wait_fixed(interval),
         before_sleep=before_sleep,
+        sleep=pause,
         reraise=True,
     )
     try:

@@ -133,6 +133,7 @@ class Work:
                     timeout=resource.patience,
                     interval=resource.interval,
                     tell=lambda check, last, waited: self.tell(events.Waiting(check, last, waited)),
+                    pause=self.host.pause,
                 )
                 self._became(resource, Status.UNCHANGED, Diff(), seconds=time.monotonic() - began)
 

@@ -51,7 +51,9 @@ class Calico(Component):
     def __attrs_post_init__(self) -> None:
         if self.manifest is None and self._version not in _RELEASES:
             raise ConfigError.of(
-                f"Calico {self._version}", "its manifest's hash is not known here", "give Calico(manifest=Manifest(...))"
+                f"Calico {self._version}",
+                "its manifest's hash is not known here",
+                "give Calico(manifest=Manifest(...))",
             )
 
     @property

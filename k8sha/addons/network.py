@@ -23,8 +23,9 @@ _PATIENCE = 60.0
 """Seconds that the pods may take to start: one sandbox a node, its image is there."""
 
 _ASK = """\
-ns=
-for id in $(ctr -n k8s.io containers ls -q 'labels."io.kubernetes.pod.uid"=={uid},labels."io.cri-containerd.kind"==sandbox'); do
+pid=
+wanted='labels."io.kubernetes.pod.uid"=={uid},labels."io.cri-containerd.kind"==sandbox'
+for id in $(ctr -n k8s.io containers ls -q "$wanted"); do
   pid=$(ctr -n k8s.io tasks ls | awk -v id="$id" '$1 == id {{ print $2 }}')
 done
 if [ -z "$pid" ]; then echo 'its sandbox is not running' >&2; exit 1; fi

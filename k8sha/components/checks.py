@@ -28,7 +28,8 @@ for file in $(find /etc/kubernetes/pki /var/lib/kubelet/pki -name '*.crt' -o -na
 done
 for file in admin controller-manager scheduler; do
   if [ -s "/etc/kubernetes/$file.conf" ]; then
-    end=$(sed -n 's/^ *client-certificate-data: //p' "/etc/kubernetes/$file.conf" | base64 -d | openssl x509 -noout -enddate)
+    data=$(sed -n 's/^ *client-certificate-data: //p' "/etc/kubernetes/$file.conf")
+    end=$(printf '%s' "$data" | base64 -d | openssl x509 -noout -enddate)
     printf '%s %s\\n' "$(date -d "${end#notAfter=}" +%s)" "/etc/kubernetes/$file.conf"
   fi
 done"""

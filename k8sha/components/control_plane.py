@@ -95,7 +95,8 @@ class ApiReady(Condition):
     def probe(self) -> str:
         return f"""\
 if [ ! -s {ADMIN_CONF} ]; then echo 'not there yet'; exit 0; fi
-kubectl --kubeconfig={ADMIN_CONF} --server=https://{self.address}:6443 --request-timeout=5s get --raw /readyz 2>&1 || echo ' (no answer)'"""
+export KUBECONFIG={ADMIN_CONF}
+kubectl --server=https://{self.address}:6443 --request-timeout=5s get --raw /readyz 2>&1 || echo ' (no answer)'"""
 
     def diff(self, seen: bytes) -> Diff:
         said = seen.decode(errors="replace").strip()
@@ -228,7 +229,7 @@ class ControlPlane(Component):
 
     @property
     def api(self) -> Api:
-        """The cluster's API, as its administrator. Through the endpoint, or through any live master's SSH connection."""
+        """The cluster's API, as its administrator: through the endpoint, or through a live master's SSH connection."""
         return Api(self.kubeconfig, self.endpoint, self.hosts)
 
     def kubeconfig(self) -> str:

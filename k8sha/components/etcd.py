@@ -125,7 +125,8 @@ def forget_member(address: str) -> str:
     """
     remove = f"{_CURL} -f https://127.0.0.1:2379/v3/cluster/member/remove"
     return f"""\
-stale=$({_LIST} | tr '{{' '\\n' | grep -F '"https://{address}:2380"' | sed -n 's/.*"ID":"\\([0-9]*\\)".*/\\1/p') || stale=
+member=$({_LIST} | tr '{{' '\\n' | grep -F '"https://{address}:2380"') || member=
+stale=$(printf '%s' "$member" | sed -n 's/.*"ID":"\\([0-9]*\\)".*/\\1/p')
 if [ -n "$stale" ]; then {remove} -d "{{\\"ID\\":\\"$stale\\"}}" >/dev/null; fi
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from attrs import Attribute, field, frozen
@@ -37,6 +37,10 @@ _SYSCTL = {
 }
 """From https://kubernetes.io/docs/setup/production-environment/container-runtimes/: pods' packets are routed, and those
 that cross a bridge go through iptables as well."""
+
+
+def _as_names(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(names)
 
 
 def _known_names(settings: NodeSettings, attribute: Attribute[tuple[str, ...]], value: tuple[str, ...]) -> None:
@@ -80,8 +84,8 @@ class NodeSettings:
     kubelet: Mapping[str, object] = field(factory=dict, hash=False)
     kube_proxy: Mapping[str, object] = field(factory=dict, hash=False)
     sysctl: Mapping[str, str] = field(factory=dict, hash=False, validator=_sysctl_names)
-    ignore_preflight: tuple[str, ...] = field(default=(), converter=tuple)
-    skip_requirements: tuple[str, ...] = field(default=(), converter=tuple, validator=_known_names)
+    ignore_preflight: tuple[str, ...] = field(default=(), converter=_as_names)
+    skip_requirements: tuple[str, ...] = field(default=(), converter=_as_names, validator=_known_names)
 
 
 def node_problems(

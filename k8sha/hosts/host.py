@@ -51,7 +51,7 @@ class _Live:
     facts: Facts | None = None
     holder: str | None = None  # who we said we are when we took the lock
     locked: bool = False  # whether the present link has the lock: one that was opened anew has not
-    halted: bool = False
+    halted: threading.Event = field(factory=threading.Event)
     trips: int = 0
     guard: threading.Lock = field(factory=threading.Lock)
     turn: threading.Lock = field(factory=threading.Lock)  # one program at a time: they share a shell
@@ -103,23 +103,28 @@ class Host:
         with self._live.guard:
             if self._live.link is not None and not self._live.link.alive:
                 self._drop(self._live.link)
-            if self._live.link is None and not self._live.halted:
+            if self._live.link is None and not self._live.halted.is_set():
                 self._live.link = self.ssh.open(self.name, self.reach or self.address)
-            if self._live.link is None or self._live.halted:
+            if self._live.link is None or self._live.halted.is_set():
                 raise Unreachable(self.name, "the work on it was interrupted", "run again")
             return self._live.link
 
     def halt(self) -> None:
         """Cut the link and let no other be opened until ``close()``: whatever is at work on the host fails soon."""
-        self._live.halted = True
+        self._live.halted.set()
         if self._live.link is not None:
             self._live.link.close()
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass, less of it where the host is halted."""
+        self._live.halted.wait(seconds)
 
     def close(self) -> None:
         """Close the link, and with it give up the host's lock. The next use opens a new one."""
         if self._live.link is not None:
             self._drop(self._live.link)
-        self._live.holder, self._live.halted = None, False
+        self._live.holder = None
+        self._live.halted.clear()
 
     def _drop(self, link: Link) -> None:
         if self._live.link is link:
@@ -187,7 +192,8 @@ class Host:
                 raise
             return who
 
-        wait_for(Check(f"{self.name} is free", look), timeout=patience, interval=interval, tell=tell)
+        check = Check(f"{self.name} is free", look)
+        wait_for(check, timeout=patience, interval=interval, tell=tell, pause=self.pause)
         self._live.holder = who
 
     @property

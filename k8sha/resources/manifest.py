@@ -84,9 +84,12 @@ class RolledOut(Condition):
     def probe(self) -> str:
         return f"""\
 if [ ! -s {self.kubeconfig} ]; then echo 'the cluster is not there yet'; exit 0; fi
-kubectl --kubeconfig={self.kubeconfig} --request-timeout=10s -n {self.namespace} rollout status --watch=false {self.name} 2>&1 \\
+export KUBECONFIG={self.kubeconfig}
+kubectl --request-timeout=10s -n {self.namespace} rollout status --watch=false {self.name} 2>&1 \\
   || echo ' (no answer)'"""
 
     def diff(self, seen: bytes) -> Diff:
         said = seen.decode(errors="replace").strip()
-        return Diff() if "successfully rolled out" in said or "roll out complete" in said else Diff.of(" ".join(said.split())[-400:] or "no answer")
+        if "successfully rolled out" in said or "roll out complete" in said:
+            return Diff()
+        return Diff.of(" ".join(said.split())[-400:] or "no answer")

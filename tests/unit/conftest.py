@@ -1,8 +1,9 @@
-"""What the unit tests share: golden files."""
+"""What the unit tests share: golden files, and that no test leaves a thread behind."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,11 @@ def golden(request: pytest.FixtureRequest) -> Golden:
         assert text == path.read_text(), f"{path} differs; if that is right: pytest --update-golden"
 
     return compare
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """Every thread of ours has ended when the call that began it has."""
+    yield
+    left = [thread.name for thread in threading.enumerate() if thread.name.startswith("k8sha")]
+    assert not left, left

@@ -13,7 +13,7 @@ from attrs import evolve
 
 from acceptance.history import Gap, History, Request, WatchMark, outage, stall, watch_gaps
 from acceptance.picture import Scale, picture
-from acceptance.record import Certificate, FaultEntry, HostFacts, Run, Step, Timeline, Untested
+from acceptance.record import Certificate, Comparison, FaultEntry, HostFacts, Run, Step, Timeline, Untested
 from acceptance.report import gauge, html, save, seconds, span
 
 
@@ -124,6 +124,10 @@ def example() -> Certificate:
     ]  # fmt: skip
     made.faults[2].verdict = "broken"
     made.faults[2].problems = ["requests failed for 3.10 s; promised are at most 2.5 s"]
+    made.comparisons = [
+        Comparison("Balancer frozen", 12.0, entry("x", "Balancer frozen", run(healing=12, failing=(0, 3.2), writes=False)), made.faults[0]),
+        Comparison("Proxy stopped", 12.0, entry("x", "Proxy stopped", run(healing=12, failing=(0, 12), writes=False)), made.faults[1]),
+    ]  # fmt: skip
     made.untested = [
         Untested(
             "etcd leader's machine killed", "needs power over machines: give an object `power` in the cluster's module"
@@ -138,12 +142,12 @@ def test_a_certificate_is_certified_only_if_every_promise_was_kept() -> None:
     made = example()
     assert made.verdict == "not certified"
     made.faults[2].verdict = "kept"
-    assert made.verdict == "certified"
+    assert str(made.verdict) == "certified"
     made.steps[0].verdict = "error"
-    assert made.verdict == "incomplete"
+    assert str(made.verdict) == "incomplete"
     made.steps[0].verdict = "kept"
     made.interrupted = "Interrupted by Ctrl-C."
-    assert made.verdict == "incomplete"
+    assert str(made.verdict) == "incomplete"
     assert Certificate("nothing").verdict == "incomplete"
 
 

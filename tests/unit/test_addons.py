@@ -18,7 +18,12 @@ from k8sha.resources.manifest import Applied, RolledOut
 MASTERS = [Host(f"master-{number}", f"192.168.56.{9 + number}") for number in (1, 2, 3)]
 PLANE = ControlPlane(hosts=MASTERS, endpoint=Endpoint("192.168.56.100"), version="1.33.13", source=Upstream())
 WORKERS = Workers(hosts=[Host("worker-1", "192.168.56.20")], plane=PLANE)
-RANGES = {"master-1": "10.244.0.0/24", "master-2": "10.244.1.0/24", "master-3": "10.244.2.0/24", "worker-1": "10.244.3.0/24"}
+RANGES = {
+    "master-1": "10.244.0.0/24",
+    "master-2": "10.244.1.0/24",
+    "master-3": "10.244.2.0/24",
+    "worker-1": "10.244.3.0/24",
+}
 
 MANIFEST = """\
 kind: ConfigMap
@@ -148,7 +153,7 @@ def test_a_rollout_is_done_when_it_says_so(seen: bytes, done: bool) -> None:
     [
         (b'{"kind":"Node","status":{"conditions":[{"type":"Ready","status":"True","message":"fine"}]}}', ()),
         (
-            b'{"kind":"Node","status":{"conditions":[{"type":"Ready","status":"False","message":"cni is not\\nready"}]}}',
+            b'{"kind":"Node","status":{"conditions":[{"type":"Ready","status":"False","message":"cni\\nis not ready"}]}}',  # noqa: E501
             ("cni is not ready",),
         ),
         (b'{"kind":"Status","status":"Failure","message":"nodes \\"w\\" not found"}', ('nodes "w" not found',)),

@@ -244,7 +244,11 @@ def test_a_host_of_an_unknown_system_still_gets_its_other_requirements() -> None
                 "can't fetch packages: http://a/b.deb: Could not connect",
             ),
         ),
-        (DnfPackagesAtHand(("containerd.io",)), "none containerd.io\n", ("has no repository with the package containerd.io",)),
+        (
+            DnfPackagesAtHand(("containerd.io",)),
+            "none containerd.io\n",
+            ("has no repository with the package containerd.io",),
+        ),
     ],
 )  # fmt: skip
 def test_what_a_host_prints_is_judged(need: NodeRequirement, seen: str, lines: tuple[str, ...]) -> None:
