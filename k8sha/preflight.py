@@ -10,7 +10,16 @@ from k8sha.distros import Distro
 from k8sha.errors import PreflightError, Problem
 from k8sha.facts import Facts
 from k8sha.hosts.host import Host
-from k8sha.resources.requirements import DiskSync, Minimum, NodeRequirement, PeersAnswer, PortsFree, Resolves, Size
+from k8sha.resources.requirements import (
+    DiskSync,
+    Minimum,
+    NodeRequirement,
+    PeersAnswer,
+    PortsFree,
+    Resolves,
+    SameVersion,
+    Size,
+)
 from k8sha.sources import Role
 from k8sha.versions import Version
 
@@ -35,6 +44,7 @@ NAMES = (
     "source",
     "space",
     "system",
+    "version",
 )
 """Every requirement of a node, as ``NodeSettings(skip_requirements=...)`` names it."""
 
@@ -61,9 +71,12 @@ def known_distro(host: Host) -> Distro | None:
 
 
 def role_requirements(
-    host: Host, role: Role, *, peers: Sequence[Host], endpoint: str | None, etcd: bool
+    host: Host, role: Role, version: Version, *, peers: Sequence[Host], endpoint: str | None, etcd: bool
 ) -> Iterator[NodeRequirement]:
     """What a look at one host must find; ``etcd`` if a member is going to run there."""
+    yield SameVersion(
+        str(version), remedy="install() makes and mends a cluster and never upgrades one: give the version that it has"
+    )
     cpus, memory, disk = _SIZES[role]
     yield Size(
         cpus=cpus,

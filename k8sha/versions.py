@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date
 
-from attrs import field, frozen
+from attrs import frozen
 
 from k8sha.errors import ConfigError, Problem
 
@@ -40,10 +40,10 @@ _PAUSE = {
 
 @frozen(order=True)
 class Version:
-    """A full version such as 1.33.13: which patch it is decides as much as which minor."""
+    """A full version such as 1.33.13: which patch it is decides as much as which minor. ``feature`` is the 33."""
 
     major: int
-    feature: int = field(metadata={"doc": "the second number"})
+    feature: int
     patch: int
 
     @classmethod

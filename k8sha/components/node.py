@@ -123,7 +123,7 @@ def node_requirements(
     found: dict[Host, tuple[Requirement, ...]] = {}
     for host in hosts:
         wanted: tuple[Requirement, ...] = tuple(
-            role_requirements(host, role, peers=everyone, endpoint=name, etcd=role == "master")
+            role_requirements(host, role, version, peers=everyone, endpoint=name, etcd=role == "master")
         )
         if (distro := known_distro(host)) is not None:  # otherwise node_problems says so
             packages = distro.packages_at_hand(

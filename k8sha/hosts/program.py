@@ -130,13 +130,13 @@ _APPLY = """\
 if [ "$k8sha_ok" = 1 ]; then
 [ -d "/proc/$k8sha_p" ] || k8sha_leave
 printf '%s begin %s\\n' {n} {i}
-k8sha_t=$(date +%s%N)
+read -r k8sha_t k8sha_s </proc/uptime; k8sha_b=${{k8sha_t%.*}}${{k8sha_t#*.}}
 timeout -k 10 {timeout} sh -eu /dev/fd/3 3<<'{n}_{i}' </dev/null >"$k8sha_d/out" 2>"$k8sha_d/err"
 {text}
 {n}_{i}
 k8sha_rc=$?
-k8sha_t=$(( ($(date +%s%N) - k8sha_t) / 1000000 ))
-printf '%s did %s %s %s ' {n} {i} "$k8sha_rc" "$k8sha_t"
+read -r k8sha_t k8sha_s </proc/uptime; k8sha_t=${{k8sha_t%.*}}${{k8sha_t#*.}}
+printf '%s did %s %s %s ' {n} {i} "$k8sha_rc" $(( (k8sha_t - k8sha_b) * 10 ))
 tail -c {limit} "$k8sha_d/out" | base64 -w 0; printf ' '
 tail -c {limit} "$k8sha_d/err" | base64 -w 0; printf ' .\\n'
 if [ "$k8sha_rc" != 0 ]; then k8sha_ok=0; fi

@@ -13,6 +13,7 @@ from attrs import frozen
 from k8sha.errors import K8shaError, ProbeError
 from k8sha.hosts.host import Host
 from k8sha.loadbalancers.conditions import BalancerReady, VIPHolder, held
+from k8sha.loadbalancers.keepalived import RUN
 from k8sha.loadbalancers.proxy import Proxy
 from k8sha.loadbalancers.statistics import BalancerStatistics
 from k8sha.waiting import Check, NotYet
@@ -98,20 +99,22 @@ timeout 10 openssl s_client -connect {self.vip}:{self.port} -CAfile {shlex.quote
     def peer_listens(self) -> str:
         """The one without the VIP is ready to take it, and hears the other one."""
         ready = BalancerReady(self.vip, self.port, self.proxy.name, drained=False)
-        adverts = f'if [ -n "$({held(self.vip)})" ]; then echo holder; exit 0; fi\n{_ADVERTS}'
+        # The holder hears nobody, and one in FAULT doesn't listen.
+        backup = f'[ -r {RUN}/vrrp ] && [ "$(cat {RUN}/vrrp)" = BACKUP ]'
+        adverts = f"if {backup}; then :; else echo no backup; exit 0; fi\n{_ADVERTS}"
         wrong, heard = [], []
         for host in self.hosts:
             said, state = _read(host, "keepalived", adverts, ready.probe())
             wrong += [f"{host.name}: {line}" for line in ready.diff(state).lines]
             words = said.decode(errors="replace").split()
-            if words == ["holder"]:
+            if words == ["no", "backup"]:
                 continue
             if words[:1] != ["adverts"] or words[1] == words[2]:
                 wrong.append(f"{host.name}: keepalived hears no adverts ({' '.join(words)})")
             else:
                 heard.append(f"{host.name} has heard {words[2]} adverts")
-        if wrong:
-            raise NotYet("; ".join(wrong))
+        if wrong or not heard:
+            raise NotYet("; ".join(wrong) or "no balancer is backup")
         return ", ".join(heard)
 
 

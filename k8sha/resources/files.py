@@ -53,6 +53,15 @@ def _made(path: str) -> str:
     return f"(umask 022; mkdir -p {shlex.quote(str(Path(path).parent))})"
 
 
+def _text(content: bytes) -> str | None:
+    """Content as text, None where it is none that one could read."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else text
+
+
 def _fields(seen: bytes) -> dict[str, str]:
     lines = (line.partition(" ") for line in seen.decode(errors="replace").splitlines())
     return {name: value for name, _, value in lines}
@@ -120,11 +129,11 @@ else echo kind absent; fi"""
         wanted = self._bytes
         sum = hashlib.sha256(wanted).hexdigest()
         if kind != "file":
-            head = Diff.of("is absent" if kind == "absent" else f"is a {kind}, not a plain file")
+            head = Diff.of({"absent": "is absent", "link": "is a link"}.get(kind, "is there, and is no plain file"))
             return head + Diff(self._shown("", wanted)) + Diff.of(f"mode {self.mode} owner {self.owner}")
         differs = Diff()
         if found["sum"] != sum:
-            old = base64.b64decode(found.get("content", "")).decode(errors="replace") if "content" in found else None
+            old = _text(base64.b64decode(found["content"])) if "content" in found else None
             if old is None or self.secret:
                 differs = Diff.of(f"content: sha256 {found['sum'][:8]} -> {sum[:8]}")
             else:
@@ -133,10 +142,7 @@ else echo kind absent; fi"""
         return differs + Diff.between("owner", found["owner"], self.owner)
 
     def _shown(self, old: str, wanted: bytes) -> tuple[str, ...]:
-        try:
-            text = wanted.decode()
-        except UnicodeDecodeError:
-            text = None
+        text = _text(wanted)
         if self.secret or text is None or len(wanted) > _SHOWN:
             return (f"content: {len(wanted)} bytes, sha256 {hashlib.sha256(wanted).hexdigest()[:8]}",)
         return line_diff(old, text) or ("content: differs in its line ends",)

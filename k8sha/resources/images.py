@@ -10,9 +10,10 @@ from attrs import field, frozen
 from k8sha.report import Diff
 from k8sha.resources.resource import STATE, Payload, Resource
 
-__all__ = ["ContainerImages", "ImageArchive"]
+__all__ = ["CTR", "ContainerImages", "ImageArchive"]
 
-_CTR = "ctr --connect-timeout 3s --namespace k8s.io images"  # without it a stopped containerd is waited for for 10 s
+CTR = "ctr --connect-timeout 3s --namespace k8s.io images"
+"""The images that the kubelet sees. Without the limit a containerd that is down would be waited for, for 10 s."""
 
 
 @frozen
@@ -56,7 +57,7 @@ class ContainerImages(Resource):
 
     def probe(self) -> str:
         return f"""\
-if command -v ctr >/dev/null && images=$({_CTR} list --quiet 2>/dev/null); then
+if command -v ctr >/dev/null && images=$({CTR} list --quiet 2>/dev/null); then
   echo answers
   for image in $images; do echo "image $image"; done
 fi
@@ -100,12 +101,12 @@ done"""
 mkdir -p {STATE}/images
 set --
 for archive in {staged}; do if [ -f "$archive" ]; then set -- "$@" "$archive"; fi; done
-if [ $# -gt 0 ]; then printf '%s\\n' "$@" | xargs -P 2 -n 1 {_CTR} import; fi
+if [ $# -gt 0 ]; then printf '%s\\n' "$@" | xargs -P 2 -n 1 {CTR} import; fi
 finish() {{
   archive={STATE}/upload/$1 stamp={STATE}/images/$1
   shift
   if [ ! -f "$archive" ]; then return 0; fi
-  for name; do {_CTR} label "$name" io.cri-containerd.pinned=pinned; done
+  for name; do {CTR} label "$name" io.cri-containerd.pinned=pinned; done
   : >"$stamp"
   rm -f "$archive"
 }}

@@ -53,14 +53,16 @@ if [ -f {path}.crt ] && [ ! -f {path}.key ]; then echo {_KEYLESS}; fi"""
             return Diff.of(f"{self.path}.crt is there without its key, which only a person can bring back")
         if self.pem(seen) is not None:
             return Diff()
+        if seen.strip():
+            return Diff.of(f"{self.path}.crt is there and is no certificate: a person must look at it")
         return Diff.of(f"is absent -> CN={self.common_name}, RSA 2048, {self.days} days")
 
     def apply(self) -> str:
         path, new = shlex.quote(self.path), shlex.quote(beside(self.path))
         return f"""\
 if [ -f {path}.crt ]; then
-  if [ -f {path}.key ]; then exit 0; fi
-  printf '%s is there without its key\\n' {path}.crt >&2; exit 1
+  if [ -f {path}.key ] && grep -q -e '-BEGIN CERTIFICATE-' {path}.crt; then exit 0; fi
+  printf '%s is there without its key, or is no certificate\\n' {path}.crt >&2; exit 1
 fi
 (umask 022; mkdir -p {shlex.quote(str(Path(self.path).parent))})
 rm -rf {new}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 from attrs import field, frozen
@@ -15,7 +16,8 @@ _APT_HELPER = "/usr/lib/apt/apt-helper -o Acquire::http::Timeout=5 -o Acquire::h
 
 @frozen
 class Reachable(NodeRequirement):
-    """A web address that answers, with whatever status below 500, to whatever the host has: curl, apt or wget.
+    """A web address that answers to whatever the host has: curl, apt or wget. What is not a ``file`` that must be there
+    is reached with any status below 500, because registries answer 401 to strangers.
 
     A bare Debian has no curl, and apt's own helper goes through apt's proxy as the packages will. Certificates are not
     looked at here: they are when something is fetched. A host with none of the three can't tell, which is no problem.
@@ -24,6 +26,7 @@ class Reachable(NodeRequirement):
     name = "source"
     url: str
     what: str = field(kw_only=True)
+    file: bool = field(default=True, kw_only=True)
 
     @property
     def key(self) -> str:
@@ -47,10 +50,12 @@ fi"""
 
     def judge(self, lines: list[str]) -> list[str]:
         kind, _, said = " ".join(lines).partition(" ")
-        answer = [word for word in said.split() if word.isdigit() and len(word) == 3]
-        if (kind == "status" and said[-3:] < "500") or (answer and answer[0] < "500" and "Failed to fetch" in said):
+        failed = re.search(r"Failed to fetch \S+ +(\d{3}) ", said)  # apt tells the status in words only
+        status = int(failed[1] if failed else said[-3:] if kind == "status" else 999)
+        if status < (400 if self.file else 500):
             return []
-        return [f"does not reach {self.what} at {self.url}: {said.strip()}"]
+        reason = re.sub(r".*E: Failed to fetch \S+ +", "", said).replace("E: Download Failed", "").strip()
+        return [f"does not reach {self.what} at {self.url}: {reason}"]
 
 
 @frozen
@@ -88,8 +93,7 @@ if [ -e "$1" ]; then
   # A dpkg that was interrupted makes it fail; the installation mends that, or says what can't be mended.
   if ! apt-get -qq --print-uris --no-install-recommends -y install $missing >"$folder/uris" 2>&1; then exit 0; fi
 else
-  apt-get -qq --print-uris update >"$folder/all"
-  grep InRelease "$folder/all" >"$folder/uris"
+  apt-get -q --print-uris update | grep InRelease >"$folder/uris"
 fi
 tr -d "'" <"$folder/uris" | awk '{{ split($1, part, "/"); server = part[3]
   if (!(server in size) || $3 < size[server]) {{ size[server] = $3; uri[server] = $1 }} }}
@@ -97,7 +101,7 @@ tr -d "'" <"$folder/uris" | awk '{{ split($1, part, "/"); server = part[3]
 while read -r uri; do
   case $uri in file:*|cdrom:*) continue;; esac
   if said=$({_APT_HELPER} download-file "$uri" "$folder/file" 2>&1); then :; else
-    echo "unreachable $uri $(echo "$said" | tail -n 1)"
+    echo "unreachable $uri $(echo "$said" | sed -n 's/^E: Failed to fetch [^ ]* *//p')"
   fi
 done <"$folder/fetch\""""
 

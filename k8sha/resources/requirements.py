@@ -14,7 +14,17 @@ from attrs import field, frozen
 from k8sha.report import Diff
 from k8sha.resources.resource import Requirement
 
-__all__ = ["DiskSync", "NodeRequirement", "PeersAnswer", "PortsFree", "Resolves", "Size", "Space"]
+__all__ = [
+    "DiskSync",
+    "Minimum",
+    "NodeRequirement",
+    "PeersAnswer",
+    "PortsFree",
+    "Resolves",
+    "SameVersion",
+    "Size",
+    "Space",
+]
 
 
 @frozen
@@ -178,6 +188,30 @@ class Resolves(NodeRequirement):
 
     def judge(self, lines: list[str]) -> list[str]:
         return [f"the name {self.host} is not known there"]
+
+
+@frozen
+class SameVersion(NodeRequirement):
+    """A host that is a node already runs this very version: making and mending a cluster never upgrades it, because
+    nodes are upgraded one at a time, after the control plane.
+
+    A kubelet that does not start to tell its version is no problem here: it is mended.
+    """
+
+    name = "version"
+    version: str
+
+    def probe(self) -> str:
+        return f"""\
+if [ -e /etc/kubernetes/kubelet.conf ]; then
+{self.look()}
+fi"""
+
+    def look(self) -> str:
+        return 'if version=$(kubelet --version 2>/dev/null); then echo "${version#Kubernetes v}"; fi'
+
+    def judge(self, lines: list[str]) -> list[str]:
+        return [] if lines[0] == self.version else [f"is a node of Kubernetes {lines[0]}, not {self.version}"]
 
 
 @frozen

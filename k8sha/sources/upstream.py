@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
@@ -11,6 +11,7 @@ from k8sha.distros.distro import Distro
 from k8sha.errors import ConfigError, Problem
 from k8sha.facts import Facts
 from k8sha.resources.command import Command
+from k8sha.resources.images import CTR
 from k8sha.resources.reach import Reachable
 from k8sha.resources.requirements import Space
 from k8sha.resources.resource import Requirement, Resource
@@ -32,9 +33,9 @@ class Upstream(Source):
     registry: str | None = field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        if urlsplit(self.mirror).scheme not in ("http", "https") or not urlsplit(self.mirror).hostname:
+        if not re.fullmatch(r"https?://[A-Za-z0-9][A-Za-z0-9._:/~%-]*", self.mirror):
             raise ConfigError.of(f"mirror {self.mirror!r}", "is not a web address", "write it as https://pkgs.k8s.io")
-        if self.registry is not None and ("://" in self.registry or " " in self.registry or not self.registry):
+        if self.registry is not None and not re.fullmatch(r"[a-z0-9](?:[a-z0-9._:-]|/(?!/))*[a-z0-9]", self.registry):
             raise ConfigError.of(
                 f"registry {self.registry!r}", "is not a registry's name", "write it as registry.example.com/kubernetes"
             )
@@ -50,8 +51,8 @@ class Upstream(Source):
         """See :meth:`Source.requirements`."""
         registry = (self.registry or _REGISTRY).partition("/")[0]
         return (
-            # Measured with 1.33: programs 0.3 GB, a master's images 1 GB packed and unpacked; the rest is for etcd, logs
-            # and the first pods.
+            # Measured with 1.33: programs 0.3 GB, a master's images 1 GB packed and unpacked; the rest is for etcd,
+            # logs and the first pods.
             Space(mib=4096),
             Reachable(
                 distro.kubernetes_package_probe(self.mirror, version.minor),
@@ -61,6 +62,7 @@ class Upstream(Source):
             Reachable(
                 f"https://{registry}/v2/",
                 what="the image registry",
+                file=False,
                 remedy="open the way, or give Upstream(registry=...) or a Bundle",
             ),
         )
@@ -82,7 +84,7 @@ class Upstream(Source):
         )
         done = f"""\
 if [ -e {KUBELET} ]; then exit 0; fi
-if ! command -v kubeadm >/dev/null || ! images=$(ctr --connect-timeout 3s --namespace k8s.io images list --quiet 2>/dev/null); then
+if ! command -v kubeadm >/dev/null || ! images=$({CTR} list --quiet 2>/dev/null); then
   echo '+ the images of Kubernetes {version}'
   exit 0
 fi

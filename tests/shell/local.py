@@ -1,7 +1,11 @@
-"""A host that is this machine's own ``sh`` in a temporary folder: the wire format against real shells."""
+"""A host that is this machine's own shell in a temporary folder: the wire format and the resources against real shells.
+
+Nothing of the machine itself is touched: what a host keeps below /run and /var/lib is kept in the folder.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import shutil
@@ -10,21 +14,29 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen
 
 from k8sha.hosts.link import ShellLink
+from k8sha.resources.resource import STATE
+
+SHELLS = {"dash": ("/usr/bin/dash",), "bash": ("/bin/bash", "--posix"), "busybox": ("/usr/bin/busybox", "sh")}
 
 
 class LocalShell:
-    def __init__(self, shell: str) -> None:
+    """A shell as a process of our own. ``replaced`` texts are replaced in all that it is told."""
+
+    def __init__(self, command: tuple[str, ...], replaced: tuple[tuple[str, str], ...] = ()) -> None:
+        self._replaced = [(old.encode(), new.encode()) for old, new in replaced]
         self.process = subprocess.Popen(
-            [shell, "-s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
+            [*command, "-s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self._in, self._out = self.process.stdin, self.process.stdout
 
     def write(self, data: bytes) -> None:
+        for old, new in self._replaced:
+            data = data.replace(old, new)
         view = memoryview(data)
         while view:
             view = view[self._in.write(view) or 0 :]
@@ -36,8 +48,13 @@ class LocalShell:
                 raise TimeoutError
         return os.read(self._out.fileno(), 1 << 16)
 
+    def deafen(self) -> None:
+        """Read nothing more: what the shell prints from now on hits a closed pipe."""
+        self._out.close()
+
     def close(self) -> None:
-        self._in.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._in.close()
         self._out.close()
         try:
             self.process.wait(timeout=10)
@@ -47,12 +64,14 @@ class LocalShell:
 
 
 class LocalLink(ShellLink):
-    def __init__(self, name: str, shell: str, run: str) -> None:
-        self.shell = LocalShell(shell)
-        super().__init__(name, self.shell, run=run)
+    def __init__(self, name: str, local: Local) -> None:
+        path = (("PATH=/usr/local/sbin", f"PATH={local.tools}:/usr/local/sbin"),) if local.tools else ()
+        self.shell = LocalShell(local.shell, ((STATE, f"{local.folder}/state"), *path))
+        self._local = local
+        super().__init__(name, self.shell, run=f"{local.folder}/run")
 
     def upload(self, source: Path, destination: str, tell: Callable[[int, int], None]) -> None:
-        target = Path(destination)
+        target = Path(destination.replace(STATE, f"{self._local.folder}/state"))
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
         tell(source.stat().st_size, source.stat().st_size)
@@ -63,10 +82,11 @@ class LocalLink(ShellLink):
 
 @frozen
 class Local:
-    """A transport to this machine itself."""
+    """A transport to this machine itself. ``tools`` is a folder of programs that come before the machine's own."""
 
-    run: str
-    shell: str = "/bin/dash"
+    folder: Path
+    shell: tuple[str, ...] = SHELLS["dash"]
+    tools: Path | None = field(default=None, kw_only=True)
 
     def open(self, name: str, address: str) -> LocalLink:
-        return LocalLink(name, self.shell, self.run)
+        return LocalLink(name, self)

@@ -86,7 +86,7 @@ def example() -> Certificate:
             (("HAProxy", "3.0.11"), ("keepalived", "2.3.3"))
             if role == "balancer"
             else (("kubelet", "v1.33.6"), ("containerd", "1.7.24")),
-        )  # fmt: skip
+        )
         for name, role, last in (
             ("lb-1", "balancer", 101),
             ("lb-2", "balancer", 102),
@@ -96,7 +96,7 @@ def example() -> Certificate:
             ("worker-1", "worker", 20),
             ("worker-2", "worker", 21),
             ("worker-3", "worker", 22),
-        )  # fmt: skip
+        )
     ]
     made.facts = [("etcd", "3.5.24, leader master-2, 4.1 MB"), ("Pod network", "HostRoutes, 10.244.0.0/16")]
     made.checks = [("every etcd member sees the same 3 voters and one leader", "etcd 3.5.24, leader master-2, 4.1 MB")]
@@ -124,10 +124,11 @@ def example() -> Certificate:
     ]  # fmt: skip
     made.faults[2].verdict = "broken"
     made.faults[2].problems = ["requests failed for 3.10 s; promised are at most 2.5 s"]
+    slow, never = (run(healing=12, failing=(0, lasting), writes=False) for lasting in (3.2, 12))
     made.comparisons = [
-        Comparison("Balancer frozen", 12.0, entry("x", "Balancer frozen", run(healing=12, failing=(0, 3.2), writes=False)), made.faults[0]),
-        Comparison("Proxy stopped", 12.0, entry("x", "Proxy stopped", run(healing=12, failing=(0, 12), writes=False)), made.faults[1]),
-    ]  # fmt: skip
+        Comparison("Balancer frozen", 12.0, entry("x", "Balancer frozen", slow), made.faults[0]),
+        Comparison("Proxy stopped", 12.0, entry("x", "Proxy stopped", never), made.faults[1]),
+    ]
     made.untested = [
         Untested(
             "etcd leader's machine killed", "needs power over machines: give an object `power` in the cluster's module"
@@ -231,7 +232,7 @@ def test_a_service_that_never_recovers_is_drawn_and_named_so() -> None:
 def test_a_gauge_compares_the_worst_run_with_the_limit() -> None:
     made = entry("x", "X", run(failing=(0, 0.4)), run(failing=(0, 0.2)))
     assert gauge(made) == {"figure": "0.40 s", "limit": "0.8 s", "used": pytest.approx(50), "over": False,
-                           "median": "0.30 s", "total": 1600, "load": 2.31}  # fmt: skip
+                           "median": "0.30 s", "total": "2\u202f080", "load": 2.31}  # fmt: skip
     assert gauge(entry("y", "Y", run(failing=(0, 0.04)), failed=0))["over"]
     assert not gauge(entry("y", "Y", run(), failed=0))["over"]
 

@@ -183,7 +183,7 @@ def balancers(
         if "show stat" in text:
             return STATS.format(status=status).encode()
         if "kill -USR2" in text:
-            return (b"holder" if name in vip else adverts.encode()) + b"\n"
+            return (b"no backup" if name in vip else adverts.encode()) + b"\n"
         if "proxy answers" in text:
             state = "MASTER" if name in vip else states.get("backup", "BACKUP")
             return f"answers\nstate {state}\nreachable\n".encode()
@@ -246,6 +246,7 @@ def test_each_check_is_one_trip_a_balancer() -> None:
         (balancers(status="MAINT"), BACKENDS, "master-2 is MAINT"),
         (balancers(adverts="adverts 5 5"), PEER, "lb-2: keepalived hears no adverts (adverts 5 5)"),
         (balancers(adverts="stopped"), PEER, "lb-2: keepalived hears no adverts (stopped)"),
+        (balancers(adverts="no backup"), PEER, "no balancer is backup"),
         (balancers(backup="FAULT"), PEER, "lb-2: keepalived is FAULT"),
     ],
 )

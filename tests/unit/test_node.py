@@ -14,20 +14,16 @@ from k8sha.errors import ConfigError
 from k8sha.report import Outcome
 from k8sha.resources import File, Modules, NoSwap, Service, Sysctl
 from k8sha.resources.containerd import ContainerdConfig, SystemdCgroups
-from k8sha.resources.images import ContainerImages
 from k8sha.resources.kubelet import CniPlugins, HostsEntry, Kubelet
-from k8sha.resources.programs import Program, Programs
-from k8sha.resources.reach import AptPackagesAtHand, DnfPackagesAtHand, Reachable
-from k8sha.resources.requirements import DiskSync, PeersAnswer, PortsFree, Resolves, Size, Space
-from k8sha.resources.resource import Requirement, Resource
+from k8sha.resources.resource import Resource
 from k8sha.sources import Role, Source, Upstream
 from k8sha.stage import Stage
 from k8sha.versions import Version
 
+from .conftest import Golden
 from .node_hosts import node
-from .test_sources import ETCD, PAUSE, make
+from .tiny_bundle import make
 
-GOLDEN = Path(__file__).parent / "golden" / "node"
 V = Version.parse("1.33.13")
 LAB = NodeSettings(containerd={"restrict_oom_score_adj": True, "max_container_log_line_size": 16384})
 
@@ -58,13 +54,6 @@ def stage(
 def resources(source: Source, **given: object) -> tuple[Resource, ...]:
     (found,) = stage(source, **given).work.values()  # type: ignore[arg-type]
     return found
-
-
-def golden(name: str, text: str, request: pytest.FixtureRequest) -> None:
-    path = GOLDEN / name
-    if request.config.getoption("--update-golden", default=False):
-        path.write_text(text)
-    assert text == path.read_text()
 
 
 def test_one_stage_that_may_run_beside_others_prepares_a_node(tmp_path: Path) -> None:
@@ -170,12 +159,12 @@ def test_kernel_settings_that_are_none_are_refused(bad: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("format", [2, 3])
-def test_containerds_configuration_in_both_formats(format: int, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_containerds_configuration_in_both_formats(format: int, tmp_path: Path, golden: Golden) -> None:
     import tomllib
 
     (config,) = [item for item in resources(make(tmp_path), settings=LAB) if isinstance(item, ContainerdConfig)]
     text = config.version2 if format == 2 else config.version3
-    golden(f"containerd-version{format}.toml", text, request)
+    golden(f"node/containerd-version{format}.toml", text)
     parsed = tomllib.loads(text)
     assert parsed["version"] == format
     plugins = parsed["plugins"]
@@ -189,39 +178,9 @@ def test_containerds_configuration_in_both_formats(format: int, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("name", ["kubelet.service", "10-kubeadm.conf"])
-def test_the_kubelets_unit(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_the_kubelets_unit(name: str, tmp_path: Path, golden: Golden) -> None:
     (file,) = [item for item in resources(make(tmp_path)) if isinstance(item, File) and item.path.endswith(name)]
-    golden(name, str(file.content), request)
-
-
-KUBELET = Programs((Program("/usr/local/bin/kubelet", sha256="a" * 64, source=Path("kubelet")),))
-SHELL: dict[str, Resource] = {
-    "programs": KUBELET,
-    "images": ContainerImages((ETCD, PAUSE)),
-    "containerd-config": ContainerdConfig("version = 2\n", "version = 3\n"),
-    "cgroup-driver": SystemdCgroups(),
-    "kubelet": Kubelet(watches=(KUBELET,)),
-    "cni-plugins": CniPlugins("/usr/lib/cni"),
-    "hosts-entry": HostsEntry("api.example.com", "192.168.56.100"),
-    "size": Size(cpus=4, memory_mib=8192, disk_gb=100),
-    "space": Space(mib=3000),
-    "ports": PortsFree((6443, 10250)),
-    "peers": PeersAnswer((("worker-1", "192.168.56.20"), ("worker-2", "192.168.56.21"))),
-    "endpoint": Resolves("api.example.com"),
-    "disk-sync": DiskSync(),
-    "source": Reachable("https://pkgs.k8s.io/core:/stable:/v1.33/deb/InRelease", what="packages"),
-    "packages-apt": AptPackagesAtHand(("containerd", "runc")),
-    "packages-dnf": DnfPackagesAtHand(("containerd.io",)),
-}
-
-
-@pytest.mark.parametrize("name", SHELL)
-def test_the_shell_that_hosts_run(name: str, request: pytest.FixtureRequest) -> None:
-    resource = SHELL[name]
-    text = f"# probe\n{resource.probe()}\n"
-    if not isinstance(resource, Requirement | SystemdCgroups):
-        text += f"\n# apply\n{resource.apply()}\n"
-    golden(f"{name}.sh", text, request)
+    golden(f"node/{name}", str(file.content))
 
 
 def test_the_format_follows_containerds_version() -> None:

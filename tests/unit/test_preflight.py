@@ -20,6 +20,7 @@ from k8sha.resources.requirements import (
     PeersAnswer,
     PortsFree,
     Resolves,
+    SameVersion,
     Size,
     Space,
 )
@@ -160,7 +161,7 @@ def test_each_requirement_can_be_passed_over_by_its_name() -> None:
 
     everything = names()
     assert everything == {
-        "disk-sync", "endpoint", "minimum", "packages", "peers", "ports", "size", "source", "space"
+        "disk-sync", "endpoint", "minimum", "packages", "peers", "ports", "size", "source", "space", "version"
     }  # fmt: skip
     assert everything <= set(NAMES)
     for name in everything:
@@ -183,7 +184,7 @@ def test_only_masters_need_a_disk_for_etcd_and_only_names_must_resolve() -> None
 def test_a_host_of_an_unknown_system_still_gets_its_other_requirements() -> None:
     host = node("worker-1", 20, os="alpine")
     found = node_requirements([host], role="worker", version=V133, source=Upstream(), settings=NodeSettings())
-    assert {type(need) for need in found[host]} == {Size, PortsFree}
+    assert {type(need) for need in found[host]} == {SameVersion, Size, PortsFree}
 
 
 @pytest.mark.parametrize(
@@ -222,9 +223,17 @@ def test_a_host_of_an_unknown_system_still_gets_its_other_requirements() -> None
             "b 192.168.56.11\n",
             ("gets no answer from b (192.168.56.11)",),
         ),
+        (SameVersion("1.33.13"), "", ()),
+        (SameVersion("1.33.13"), "1.33.13\n", ()),
+        (SameVersion("1.33.13"), "1.32.9\n", ("is a node of Kubernetes 1.32.9, not 1.33.13",)),
         (Resolves("api.example.com"), "unknown\n", ("the name api.example.com is not known there",)),
         (Reachable("https://x/y", what="the packages"), "status 200\n", ()),
-        (Reachable("https://x/y", what="the registry"), "status 401\n", ()),
+        (Reachable("https://x/y", what="the registry", file=False), "status 401\n", ()),
+        (
+            Reachable("https://x/y", what="the packages"),
+            "status 404\n",
+            ("does not reach the packages at https://x/y: 404",),
+        ),
         (
             Reachable("https://x/y", what="the packages"),
             "status 503\n",
@@ -235,7 +244,11 @@ def test_a_host_of_an_unknown_system_still_gets_its_other_requirements() -> None
             "failed curl: (7) Failed to connect 000",
             ("does not reach the packages at https://x/y: curl: (7) Failed to connect 000",),
         ),
-        (Reachable("https://x/y", what="the registry"), "failed E: Failed to fetch https://x/y  401 Unauthorized", ()),
+        (
+            Reachable("https://x/y", what="the registry", file=False),
+            "failed E: Failed to fetch https://x/y  401  Unauthorized",
+            (),
+        ),
         (
             AptPackagesAtHand(("containerd",)),
             "none containerd\nunreachable http://a/b.deb Could not connect\n",

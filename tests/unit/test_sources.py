@@ -1,4 +1,4 @@
-"""Where Kubernetes comes from: a bundle's check and what it brings to a host; upstream's repositories as text."""
+"""Bundles: what their check finds, which one is found, and what each role gets of one."""
 
 from __future__ import annotations
 
@@ -9,54 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from k8sha.distros import Debian, RedHat
-from k8sha.errors import BundleError, ConfigError
+from k8sha.distros import Debian
+from k8sha.errors import BundleError
 from k8sha.facts import Facts
-from k8sha.resources import AptPackages, Command, DnfPackages, File
-from k8sha.resources.images import ContainerImages, ImageArchive
-from k8sha.resources.programs import Program, Programs
-from k8sha.resources.reach import Reachable
+from k8sha.resources.images import ContainerImages
+from k8sha.resources.programs import Programs
 from k8sha.resources.requirements import Space
-from k8sha.sources import Bundle, Role, Upstream
+from k8sha.sources import Bundle, Role
 from k8sha.sources.index import ImageName, file_hash
 from k8sha.versions import Version
 
+from .tiny_bundle import IMAGES, make
+
 V = Version.parse("1.33.13")
-ELF = b"\x7fELF\x02\x01\x01" + bytes(9) + (2).to_bytes(2, "little")
-MACHINES = {"amd64": 62, "arm64": 183}
-IMAGES = {
-    "images/kube-apiserver.tar": ["registry.k8s.io/kube-apiserver:v1.33.13"],
-    "images/kube-controller-manager.tar": ["registry.k8s.io/kube-controller-manager:v1.33.13"],
-    "images/kube-scheduler.tar": ["registry.k8s.io/kube-scheduler:v1.33.13"],
-    "images/etcd.tar": ["registry.k8s.io/etcd:3.5.30-0"],
-    "images/kube-proxy.tar": ["registry.k8s.io/kube-proxy:v1.33.13"],
-    "images/coredns.tar": ["registry.k8s.io/coredns/coredns:v1.13.1"],
-    "images/pause.tar": ["registry.k8s.io/pause:3.10"],
-    "images/busybox.tar": ["example.com/busybox:1.37.0"],
-}
-
-
-def make(folder: Path, *, version: str = "1.33.13", architecture: str = "amd64", machine: str = "amd64") -> Bundle:
-    """A whole bundle of tiny files."""
-    contents = {
-        f"bin/{name}": ELF + bytes([MACHINES[machine], 0]) + name.encode() for name in ("kubelet", "kubeadm", "kubectl")
-    }
-    contents |= {name: name.encode() * 100 for name in IMAGES}
-    contents["manifests/calico-v3.31.0.yaml"] = b"kind: List\n"
-    for name, content in contents.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    index = {
-        "format": 1,
-        "kubernetes": version,
-        "architecture": architecture,
-        "files": {
-            name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)} for name, data in contents.items()
-        },
-        "images": IMAGES,
-    }
-    (folder / "index.json").write_text(json.dumps(index))
-    return Bundle(folder)
 
 
 def edit(bundle: Bundle, **changes: object) -> None:
@@ -250,148 +215,3 @@ def test_room_is_asked_for_by_what_the_role_gets(tmp_path: Path) -> None:
         assert isinstance(space, Space)
         sizes[role] = space.mib
     assert sizes["master"] >= sizes["worker"]
-
-
-def programs(tmp_path: Path) -> Programs:
-    return Programs((Program("/usr/local/bin/kubelet", sha256="a" * 64, source=tmp_path / "kubelet"),))
-
-
-@pytest.mark.parametrize(
-    ("seen", "lines", "sent"),
-    [
-        (f"{'a' * 64} 0755 root:root /usr/local/bin/kubelet\n", (), False),
-        ("absent /usr/local/bin/kubelet\n", ("+ /usr/local/bin/kubelet sha256 aaaaaaaa",), True),
-        (
-            f"{'b' * 64} 0755 root:root /usr/local/bin/kubelet\n",
-            ("/usr/local/bin/kubelet: sha256: bbbbbbbb -> aaaaaaaa",),
-            True,
-        ),
-        (
-            f"{'a' * 64} 0700 vagrant:root /usr/local/bin/kubelet\n",
-            ("/usr/local/bin/kubelet: mode: 0700 -> 0755", "/usr/local/bin/kubelet: owner: vagrant:root -> root:root"),
-            False,
-        ),
-    ],
-)
-def test_programs_are_sent_only_where_their_content_differs(
-    tmp_path: Path, seen: str, lines: tuple[str, ...], sent: bool
-) -> None:
-    wanted = programs(tmp_path)
-    assert wanted.diff(seen.encode()).lines == lines
-    assert bool(wanted.payloads(seen.encode())) is sent
-
-
-ETCD = ImageArchive(Path("etcd.tar"), "e" * 64, 72_000_000, ("registry.k8s.io/etcd:3.5.30-0",))
-PAUSE = ImageArchive(Path("pause.tar"), "f" * 64, 700_000, ("registry.k8s.io/pause:3.10",))
-
-
-@pytest.mark.parametrize(
-    ("seen", "lines", "sent"),
-    [
-        (
-            f"answers\nimage {ETCD.names[0]}\nimage {PAUSE.names[0]}\nimported {'e' * 64}\nimported {'f' * 64}\n",
-            (),
-            [],
-        ),
-        (
-            "",
-            (
-                "+ registry.k8s.io/etcd:3.5.30-0 (72 MB, sha256 eeeeeeee)",
-                "+ registry.k8s.io/pause:3.10 (1 MB, sha256 ffffffff)",
-            ),
-            [ETCD, PAUSE],
-        ),
-        (
-            f"answers\nimage {ETCD.names[0]}\nimported {'e' * 64}\nimported {'f' * 64}\n",
-            ("+ registry.k8s.io/pause:3.10",),
-            [PAUSE],
-        ),
-        (
-            f"answers\nimage {ETCD.names[0]}\nimage {PAUSE.names[0]}\nimported {'f' * 64}\n",
-            ("registry.k8s.io/etcd:3.5.30-0: of unknown origin -> 72 MB, sha256 eeeeeeee",),
-            [ETCD],
-        ),
-        (f"imported {'e' * 64}\nimported {'f' * 64}\n", (), []),
-    ],
-    ids=["all there", "a bare host", "one removed", "another's image of that name", "containerd is down"],
-)
-def test_only_missing_images_are_sent(seen: str, lines: tuple[str, ...], sent: list[ImageArchive]) -> None:
-    images = ContainerImages((ETCD, PAUSE))
-    assert images.diff(seen.encode()).lines == lines
-    assert [payload.staged for payload in images.payloads(seen.encode())] == [archive.staged for archive in sent]
-
-
-def test_an_image_is_pinned_and_marked_only_once_it_is_whole() -> None:
-    lines = ContainerImages((ETCD,)).apply().splitlines()
-    order = [
-        next(index for index, line in enumerate(lines) if mark in line)
-        for mark in ("xargs -P 2", "io.cri-containerd.pinned=pinned", ': >"$stamp"', 'rm -f "$archive"')
-    ]
-    assert order == sorted(order)
-
-
-def test_upstream_pins_exactly_and_holds_on_debian() -> None:
-    *repository, packages = Upstream("https://mirror.example.com/k8s").kubernetes(V, Facts(), Debian(), "worker")
-    assert packages == AptPackages(
-        ("kubeadm=1.33.13-*", "kubectl=1.33.13-*", "kubelet=1.33.13-*", "cri-tools", "kubernetes-cni"), hold=True
-    )
-    (source,) = [item for item in repository if isinstance(item, File)]
-    assert source.content == (
-        "deb [signed-by=/etc/apt/keyrings/kubernetes-apt-keyring.asc] "
-        "https://mirror.example.com/k8s/core:/stable:/v1.33/deb/ /\n"
-    )
-
-
-def test_upstream_pins_exactly_and_holds_on_redhat() -> None:
-    source, packages = Upstream().kubernetes(V, Facts(), RedHat(), "worker")
-    assert isinstance(source, File)
-    assert "baseurl=https://pkgs.k8s.io/core:/stable:/v1.33/rpm/\n" in str(source.content)
-    assert isinstance(packages, DnfPackages)
-    assert packages.hold
-    assert "kubelet=1.33.13-*" in packages.names
-
-
-def test_any_build_of_the_pinned_version_is_right_and_no_other() -> None:
-    packages = AptPackages(("kubelet=1.33.13-*",), hold=True)
-    assert not packages.diff(b"installed kubelet 1.33.13-1.1\nheld kubelet\n")
-    assert packages.diff(b"installed kubelet 1.33.1-1.1\nheld kubelet\n")
-    assert packages.diff(b"installed kubelet 1.33.13-1.1\n").lines == ("kubelet: hold",)
-
-
-@pytest.mark.parametrize(
-    ("registry", "listed"), [(None, "https://registry.k8s.io/v2/"), ("r.example.com/k8s", "https://r.example.com/v2/")]
-)
-def test_upstream_must_be_reached_from_each_host(registry: str | None, listed: str) -> None:
-    needs = Upstream(registry=registry).requirements(V, "master", Debian())
-    assert [need.url for need in needs if isinstance(need, Reachable)] == [
-        "https://pkgs.k8s.io/core:/stable:/v1.33/deb/InRelease",
-        listed,
-    ]
-    assert len({need.key for need in needs}) == len(needs)
-
-
-def test_upstream_images_follow_the_registry() -> None:
-    source = Upstream(registry="r.example.com/k8s")
-    assert source.pause_image(V) == "r.example.com/k8s/pause:3.10"
-    assert Upstream().pause_image(V) == "registry.k8s.io/pause:3.10"
-    (pull,) = source.images(V, "master")
-    assert isinstance(pull, Command)
-    assert "--kubernetes-version v1.33.13 --image-repository r.example.com/k8s" in pull.run
-    assert source.images(V, "worker") == ()
-
-
-def test_upstream_has_packages_for_known_machines_only() -> None:
-    assert list(Upstream().problems(V, "arm64")) == []
-    (problem,) = Upstream().problems(V, "riscv64")
-    assert "riscv64" in problem.cause
-
-
-@pytest.mark.parametrize("mirror", ["pkgs.k8s.io", "ftp://x", "https://"])
-def test_a_mirror_is_a_web_address(mirror: str) -> None:
-    with pytest.raises(ConfigError, match="web address"):
-        Upstream(mirror)
-
-
-def test_a_registry_is_not_a_web_address() -> None:
-    with pytest.raises(ConfigError, match="registry's name"):
-        Upstream(registry="https://r.example.com")
