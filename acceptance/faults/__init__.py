@@ -1,0 +1,20 @@
+"""What goes wrong: each fault a context manager that heals on every exit."""
+
+from .catalogue import balancer_faults, catalogue, master_frozen
+from .fault import Fault, Injected, Promise
+from .machine import Frozen, PowerCut
+from .process import ProxyHung, ProxyKilled, ProxyStopped
+
+__all__ = [
+    "Fault",
+    "Frozen",
+    "Injected",
+    "PowerCut",
+    "Promise",
+    "ProxyHung",
+    "ProxyKilled",
+    "ProxyStopped",
+    "balancer_faults",
+    "catalogue",
+    "master_frozen",
+]

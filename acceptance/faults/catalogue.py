@@ -1,0 +1,99 @@
+"""Every fault that a cluster is certified by, in order, with what is promised for it.
+
+Where the figures come from: keepalived and HAProxy as k8sha sets them up, and measurements. A balancer that falls
+silent is given up after 3.6 adverts of 0.2 s, 0.72 s; one that stops says so, and the other takes over after 0.12 s. A
+hang is noticed by two checks half a second apart, each with up to a second's patience. An API server that does not
+accept costs a connection 1 s before HAProxy turns to the next; one that froze just after accepting loses the request.
+"""
+
+from __future__ import annotations
+
+from ..subject import Subject
+from .fault import Fault, Promise
+from .machine import Frozen, PowerCut
+from .process import ProxyHung, ProxyKilled, ProxyStopped
+
+__all__ = ["balancer_faults", "catalogue", "master_frozen"]
+
+SILENT_WATCH = 32.0
+"""A watch through a balancer that vanished without a word: client-go's own ping notices after 30 s."""
+
+CUT_WATCH = 5.0
+"""A watch through a master that vanished: its balancer closes it once two checks have failed."""
+
+
+def balancer_faults() -> tuple[Fault, ...]:
+    """What can happen to the balancer that holds the VIP."""
+    return (
+        Frozen(
+            "holder-frozen",
+            "Balancer frozen",
+            "The machine that holds the VIP stops in mid-air: a stalled hypervisor, a hung kernel.",
+            Promise(outage=0.8, watch_gap=SILENT_WATCH),
+            whom="holder",
+        ),
+        ProxyStopped(
+            "proxy-stopped",
+            "Proxy stopped",
+            "Somebody stops the proxy on the balancer that holds the VIP: an upgrade, a slip.",
+            Promise(outage=0.5, watch_gap=CUT_WATCH),
+        ),
+        ProxyKilled(
+            "proxy-killed",
+            "Proxy killed",
+            "The proxy on the balancer that holds the VIP dies at once: out of memory, a bug.",
+            Promise(outage=0.5, watch_gap=CUT_WATCH),
+        ),
+        ProxyHung(
+            "proxy-hung",
+            "Proxy hung",
+            "The proxy on the balancer that holds the VIP keeps its port open and answers nothing (SIGSTOP).",
+            Promise(outage=2.5, watch_gap=SILENT_WATCH),
+        ),
+    )
+
+
+def master_frozen(*, kubernetes: bool) -> Frozen:
+    """A host with an API server falls silent; with Kubernetes it is one whose etcd member does not lead."""
+    return Frozen(
+        "master-frozen",
+        "Master frozen" if kubernetes else "API server host frozen",
+        "A master stops in mid-air, its connections open."
+        if kubernetes
+        else "A host behind the balancers falls silent.",
+        Promise(failed=0, write_stall=2.0, watch_gap=CUT_WATCH)
+        if kubernetes
+        else Promise(failed=2, watch_gap=CUT_WATCH),
+        whom="master",
+        least=15.0 if kubernetes else 8.0,
+        return_patience=180.0,
+    )
+
+
+def catalogue(subject: Subject) -> tuple[Fault, ...]:
+    """All of them, in the order in which they are carried out, whether or not they fit this cluster."""
+    kubernetes = subject.plane is not None
+    return (
+        *balancer_faults(),
+        PowerCut(
+            "master-power-cut",
+            "Master without power" if kubernetes else "API server host without power",
+            "A master's power is cut, and comes back." if kubernetes else "Its power is cut, and comes back.",
+            Promise(failed=1, write_stall=2.0, watch_gap=CUT_WATCH)
+            if kubernetes
+            else Promise(failed=2, watch_gap=CUT_WATCH),
+            whom="master",
+            least=15.0,
+            return_patience=240.0,
+        ),
+        master_frozen(kubernetes=kubernetes),
+        PowerCut(
+            "etcd-leader-killed",
+            "etcd leader's machine killed",
+            "The power of the master is cut whose etcd member leads: the others must elect a new leader.",
+            Promise(failed=1, write_stall=2.0, watch_gap=CUT_WATCH),
+            whom="leader",
+            least=15.0,
+            return_patience=240.0,
+        ),
+    )

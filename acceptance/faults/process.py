@@ -1,0 +1,113 @@
+"""The proxy's process on the balancer that holds the VIP: stopped, killed, hung. Only SSH is needed.
+
+Should this program die in between, the host heals itself: a timer there undoes the fault after ``most`` seconds and a
+minute.
+"""
+
+from __future__ import annotations
+
+import shlex
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+
+from attrs import frozen
+
+from k8sha import Host
+
+from ..subject import Subject
+from .fault import Fault, Injected
+from .machine import choose
+
+__all__ = ["ProxyHung", "ProxyKilled", "ProxyStopped"]
+
+_TIMER = "k8sha-fault-heal"
+
+_ARM = """\
+systemctl reset-failed {timer}.service {timer}.timer 2>/dev/null || echo 'no earlier one' >&2
+systemd-run --quiet --unit={timer} --on-active={seconds} --timer-property=AccuracySec=1s /bin/sh -c {heal}"""
+
+
+def _do(host: Host, text: str) -> None:
+    exit, _, err = host.execute(text)
+    if exit != 0:
+        raise RuntimeError(f"{host.name}: {text}: exit {exit}: {err.decode(errors='replace').strip()}")
+
+
+@frozen
+class _Proxy(Fault):
+    def missing(self, subject: Subject) -> str:
+        """See :meth:`Fault.missing`."""
+        return "" if len(subject.balancer_hosts) > 1 else "balancers that it may log in to"
+
+    @property
+    @abstractmethod
+    def sentence(self) -> str:
+        """What was done, with ``{unit}`` and ``{host}``."""
+
+    @abstractmethod
+    def harm(self, unit: str) -> str:
+        """Shell that does it."""
+
+    @abstractmethod
+    def heal(self, unit: str) -> str:
+        """Shell that undoes it; does nothing where all is well."""
+
+    @contextmanager
+    def inject(self, subject: Subject, random: Random) -> Iterator[Injected]:
+        """See :meth:`Fault.inject`."""
+        unit = shlex.quote(subject.proxy_unit)
+        host = choose("holder", subject, random)
+        heal = self.heal(unit)
+        _do(host, _ARM.format(timer=_TIMER, seconds=int(self.most + 60), heal=shlex.quote(heal)))
+        try:
+            _do(host, self.harm(unit))
+            yield Injected(host, self.sentence.format(unit=unit, host=host.name))
+        finally:
+            _do(host, f"{heal}\nsystemctl stop {_TIMER}.timer")
+
+
+@frozen
+class ProxyStopped(_Proxy):
+    """Somebody stops the proxy: an upgrade, a slip."""
+
+    sentence = "{unit} was stopped on {host}, which held the VIP"
+
+    def harm(self, unit: str) -> str:
+        """See :meth:`_Proxy.harm`."""
+        return f"systemctl stop {unit}"
+
+    def heal(self, unit: str) -> str:
+        """See :meth:`_Proxy.heal`."""
+        return f"systemctl start {unit}"
+
+
+@frozen
+class ProxyKilled(_Proxy):
+    """The proxy's processes die at once: out of memory, a fault in its code. Its unit may bring it back."""
+
+    sentence = "every process of {unit} was killed on {host}, which held the VIP"
+
+    def harm(self, unit: str) -> str:
+        """See :meth:`_Proxy.harm`."""
+        return f"systemctl kill --signal=KILL {unit}"
+
+    def heal(self, unit: str) -> str:
+        """See :meth:`_Proxy.heal`."""
+        return f"systemctl reset-failed {unit}\nsystemctl start {unit}"
+
+
+@frozen
+class ProxyHung(_Proxy):
+    """The proxy's processes stop answering and do not end: its port stays open, its connections too."""
+
+    sentence = "every process of {unit} hung (SIGSTOP) on {host}, which held the VIP"
+
+    def harm(self, unit: str) -> str:
+        """See :meth:`_Proxy.harm`."""
+        return f"systemctl kill --signal=STOP {unit}"
+
+    def heal(self, unit: str) -> str:
+        """See :meth:`_Proxy.heal`."""
+        return f"systemctl kill --signal=CONT {unit}\nsystemctl start {unit}"

@@ -1,0 +1,70 @@
+"""What must be true after every fault: named predicates over the record and the cluster.
+
+Each returns what is wrong, empty where all is well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from k8sha import KubeError, VerifyError
+
+from .history import WatchMark
+from .subject import NAMESPACE, Subject
+
+__all__ = ["lost_writes", "one_holder", "watch_lost_nothing", "whole"]
+
+PAGE = 500
+
+
+def lost_writes(subject: Subject, acknowledged: Iterable[str]) -> tuple[str, ...]:
+    """Objects whose creation was acknowledged and that are not there."""
+    plane = subject.plane
+    if plane is None:
+        return ()
+    names: set[str] = set()
+    more = ""
+    while True:
+        page = plane.api.get(
+            f"/api/v1/namespaces/{NAMESPACE}/configmaps", limit=str(PAGE), **({"continue": more} if more else {})
+        )
+        names.update(item["metadata"]["name"] for item in page["items"])
+        more = page["metadata"].get("continue", "")
+        if not more:
+            break
+    return tuple(sorted(set(acknowledged) - names))
+
+
+def watch_lost_nothing(marks: Iterable[WatchMark], acknowledged: Iterable[str]) -> str:
+    """The watch told of every acknowledged write that it was open for, reconnected or not, and of none twice in one
+    life. (After a relist it tells of everything again, which is no fault.)"""
+    told: list[str] = []
+    relists = 0
+    for mark in marks:
+        if mark.kind == "event" and mark.detail.startswith("ADDED "):
+            told.append(mark.detail.removeprefix("ADDED "))
+        relists += mark.kind == "relist"
+    silent = sorted(set(acknowledged) - set(told))
+    if silent:
+        return f"the watch never told of {len(silent)} acknowledged writes: {', '.join(silent[:5])}"
+    twice = len(told) - len(set(told))
+    return f"the watch told of {twice} writes twice without a relist" if twice and not relists else ""
+
+
+def one_holder(subject: Subject) -> str:
+    """Exactly one balancer has the VIP."""
+    if subject.balancers is None:
+        return ""
+    holders = subject.holders()
+    if len(holders) == 1:
+        return ""
+    return f"the VIP is on {', '.join(host.name for host in holders) if holders else 'no balancer'}"
+
+
+def whole(subject: Subject) -> str:
+    """``verify()`` finds nothing wrong, which includes that the plan is empty."""
+    try:
+        subject.cluster.verify()
+    except (VerifyError, KubeError) as error:
+        return str(error)
+    return ""

@@ -1,0 +1,118 @@
+"""The lab's own cluster: balancers, masters and workers as the topology lists them, from whatever source there is."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from attrs import frozen
+
+from k8sha import (
+    SSH,
+    Bundle,
+    BundleError,
+    Cluster,
+    ControlPlane,
+    EtcdCluster,
+    Host,
+    LoadBalancer,
+    NodeSettings,
+    Problem,
+    Upstream,
+    Version,
+    Workers,
+)
+from k8sha.addons import HostRoutes
+
+from .standin import StandIns
+from .topology import Machine
+from .vagrant import Lab
+
+__all__ = ["Origin", "find_origin", "kubernetes_cluster", "lab_hosts", "stand_in_cluster"]
+
+UPSTREAM_VERSION = Version.parse("1.33.13")
+"""What is installed from package repositories; a bundle says its own version."""
+
+CONTAINER = NodeSettings(
+    # A host of the Docker provider is a container: it can't lower an OOM score, is on the machine's cgroups and swap,
+    # and may not set the machine's connection tracking.
+    containerd={"restrict_oom_score_adj": True},
+    kubelet={"failSwapOn": False, "failCgroupV1": False, "featureGates": {"KubeletInUserNamespace": True}},
+    kube_proxy={"conntrack": {"maxPerCore": 0, "min": 0}},
+    # kubeadm looks for the kernel's configuration, which a container does not show.
+    ignore_preflight=("SystemVerification",),
+    # Containers of one machine share its disk, its memory and its processors: no size is their own.
+    skip_requirements=("size", "disk-sync"),
+)
+
+
+@frozen
+class Origin:
+    """Where Kubernetes comes from and at which version; ``source`` is None where it can't be had, and ``words`` say
+    why, or what was found."""
+
+    source: Bundle | Upstream | None
+    version: Version | None
+    words: str
+
+
+def find_origin(bundle: Path | None, *, stand_ins: bool = False) -> Origin:
+    """A bundle, the one given or the newest that is at hand; else package repositories, if they can be reached.
+
+    Raises BundleError where the one given is none.
+    """
+    if stand_ins:
+        return Origin(None, None, "stand-ins were asked for")
+    if bundle is not None:
+        found = Bundle(bundle) if (bundle / "index.json").exists() else Bundle.find(bundle)
+        if found is None:
+            raise BundleError(
+                [Problem(f"bundle {bundle}", "has no index.json in it or below it", "see docs/bundle.md")]
+            )
+        return Origin(found, found.version, f"bundle {found.path}")
+    if (found := Bundle.find()) is not None:
+        return Origin(found, found.version, f"bundle {found.path}")
+    upstream = Upstream()
+    if reason := _unreachable(f"{upstream.mirror}/core:/stable:/v{UPSTREAM_VERSION.minor}/deb/Release"):
+        return Origin(None, None, f"there is no bundle, and {upstream.mirror} can't be reached ({reason})")
+    return Origin(upstream, UPSTREAM_VERSION, f"packages from {upstream.mirror}")
+
+
+def _unreachable(address: str) -> str:
+    """Why a web address can't be read; empty if it can."""
+    try:
+        with urllib.request.urlopen(address, timeout=8):
+            return ""
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        return str(getattr(error, "reason", error))
+
+
+def lab_hosts(lab: Lab, machines: tuple[Machine, ...]) -> tuple[Host, ...]:
+    """Those machines as hosts that k8sha can log in to."""
+    ssh = SSH(lab.ssh_user, key=str(lab.ssh_key), known_hosts=str(lab.known_hosts))
+    return tuple(Host(machine.name, str(machine.address), ssh=ssh) for machine in machines)
+
+
+def kubernetes_cluster(lab: Lab, source: Bundle | Upstream, version: Version) -> Cluster:
+    """All of it: two balancers, three masters with stacked etcd, three workers, a pod network."""
+    topology = lab.topology
+    masters = lab_hosts(lab, topology.masters)
+    lb = LoadBalancer(lab_hosts(lab, topology.balancers), str(topology.vip), masters)
+    etcd = EtcdCluster(masters)
+    plane = ControlPlane(
+        hosts=masters,
+        etcd=etcd,
+        endpoint=lb.endpoint,
+        version=version,
+        source=source,
+        settings=CONTAINER if lab.provider == "docker" else NodeSettings(),
+    )
+    workers = Workers(hosts=lab_hosts(lab, topology.workers), plane=plane)
+    return Cluster(lb, etcd, plane, workers, HostRoutes(plane, workers))
+
+
+def stand_in_cluster(lab: Lab) -> Cluster:
+    """The balancers, in front of stand-ins for the API servers."""
+    masters, vip = lab_hosts(lab, lab.topology.masters), str(lab.topology.vip)
+    return Cluster(LoadBalancer(lab_hosts(lab, lab.topology.balancers), vip, masters), StandIns(masters, names=(vip,)))

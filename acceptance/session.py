@@ -1,0 +1,251 @@
+"""One certification from beginning to end: the lab, the cluster, the certificate. What pytest runs is thin above it."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+import pytest
+from attrs import define, field
+
+from k8sha import Cluster, K8shaError, Report, StageBegan, VerifyError
+from k8sha.events import Event
+
+from . import facts, report
+from .faults import Fault
+from .lab.commands import REPOSITORY
+from .lab_cluster import find_origin, kubernetes_cluster, stand_in_cluster
+from .options import NO_KUBERNETES, NOT_TESTED, Broken, Options
+from .record import Certificate, FaultEntry, Step, Untested, moment
+from .subject import NAMESPACE, Power, Subject
+from .tell import Tell
+from .topology import DEFAULT, TopologyError
+from .trial import Trial, TrialError
+from .vagrant import Lab, LabError
+from .workload import Workload
+
+__all__ = ["HEALTHY_FOR", "Broken", "Options", "Session"]
+
+HEALTHY_FOR = 20.0
+"""Seconds for which a verify() that found nothing wrong is believed."""
+
+
+@define
+class Session:
+    """Mutable: it goes through the certification once, and writes the certificate after every step."""
+
+    options: Options
+    tell: Tell
+    certificate: Certificate
+    lab: Lab | None = None
+    lab_is_ours: bool = False
+    broken: str = ""
+    """Why nothing more can be put to the test, empty while all is well."""
+    page: Path | None = None
+    installed: bool = False
+    events: list[Event] = field(factory=list)
+    """What the last install told."""
+    managed: tuple[tuple[str, str], ...] = ()
+    """Every resource that the last install looked at, by host and key."""
+    _subject: Subject | None = None
+    _healthy_at: float = -1e9
+
+    @classmethod
+    def begin(cls, options: Options, tell: Tell) -> Session:
+        """A new one, with nothing on record yet."""
+        made = Certificate(title="", seed=options.seed, repeat=options.repeat, command=options.command)
+        return cls(options, tell, made)
+
+    @property
+    def subject(self) -> Subject:
+        """The cluster; brought up, not yet installed, when first asked for."""
+        if self._subject is None:
+            if self.broken:
+                raise TrialError(NOT_TESTED)
+            try:
+                self._subject = self._from_module(self.options.cluster) if self.options.cluster else self._from_lab()
+            except (K8shaError, LabError, TopologyError, OSError) as error:
+                self.broken = self.certificate.interrupted = str(error)
+                raise
+            self.certificate.title = self._subject.title
+            self.certificate.endpoint = str(self._subject.endpoint)
+            if self._subject.plane is None:
+                self.certificate.kind = "stand-ins"
+            else:
+                self.certificate.version = f"Kubernetes v{self._subject.plane.version}"
+        return self._subject
+
+    def _from_module(self, path: Path) -> Subject:
+        """The user's own: a module that defines ``cluster``, and ``power`` if there is power over its machines."""
+        names = runpy.run_path(str(path), run_name="cluster")
+        cluster = names.get("cluster")
+        if not isinstance(cluster, Cluster):
+            raise pytest.UsageError(f"{path} defines no `cluster` that is a k8sha.Cluster")
+        power: Power | None = names.get("power")
+        return Subject(cluster, path.name, power)
+
+    def _from_lab(self) -> Subject:
+        lab = self.open_lab()
+        origin = find_origin(self.options.bundle, stand_ins=self.options.stand_ins)
+        title = f"Lab {lab.topology.network}"
+        if origin.source is None or origin.version is None:
+            self.certificate.notes.append(NO_KUBERNETES.format(reason=origin.words))
+            self.tell.say(f"no Kubernetes: {origin.words}")
+            return Subject(stand_in_cluster(lab), title, lab)
+        self.certificate.facts.append(("Kubernetes comes from", origin.words))
+        self.tell.say(f"Kubernetes {origin.version}: {origin.words}")
+        return Subject(kubernetes_cluster(lab, origin.source, origin.version), title, lab)
+
+    def open_lab(self) -> Lab:
+        """The lab, up. Its hosts are ours to throw away at the end if there were none before."""
+        if self.lab is None:
+            topology = Path(os.environ.get("K8SHA_TOPOLOGY", DEFAULT))
+            home = Path(os.environ.get("VAGRANT_DOTFILE_PATH", REPOSITORY / ".vagrant"))
+            provider = os.environ.get("VAGRANT_DEFAULT_PROVIDER", "docker")
+            self.lab = Lab(topology, home=home, provider=provider, listen=self.tell.say)
+        if self.options.lab:
+            self.lab_is_ours = set(self.lab.status().values()) == {"absent"}
+            self.lab.up()
+        return self.lab
+
+    def install(self) -> Report:
+        """Install the cluster; ``events`` has what was told. Raises what ``install()`` raises, and then all is over."""
+        self.events.clear()
+
+        def listen(event: Event) -> None:
+            self.events.append(event)
+            progress(event)
+
+        try:
+            with self.tell.progress() as progress:
+                done = self.subject.cluster.install(listen)
+        except K8shaError as error:
+            self.broken = f"the cluster could not be installed: {error}"
+            raise
+        self.installed = True
+        self.managed = tuple((result.host, result.resource) for result in done.results)
+        return done
+
+    @property
+    def expected_trips(self) -> int:
+        """One to connect to each host, one for each stage that it is in: what an install with nothing to do costs."""
+        stages = sum(len(event.hosts) for event in self.events if isinstance(event, StageBegan))
+        return len(self.subject.cluster.hosts) + stages
+
+    def check_health(self) -> None:
+        """``verify()`` finds nothing wrong, unless it just did. Raises VerifyError, and then all is over."""
+        if self.broken:
+            raise TrialError(NOT_TESTED)
+        if not self.installed:
+            self.install()
+        if time.monotonic() - self._healthy_at < HEALTHY_FOR:
+            return
+        try:
+            with self.tell.progress() as progress:
+                looked = self.subject.cluster.verify(progress)
+        except VerifyError as error:
+            self.broken = str(error)
+            raise
+        self.certificate.checks = [(checked.check, checked.detail) for checked in looked]
+        self._healthy_at = time.monotonic()
+
+    def describe(self) -> None:
+        """Put the hosts and what runs on them on record."""
+        subject = self.subject
+        self.certificate.hosts = facts.hosts(subject)
+        known = {label for label, _ in self.certificate.facts}
+        self.certificate.facts += [(label, value) for label, value in facts.cluster(subject) if label not in known]
+
+    @contextmanager
+    def step(self, name: str, title: str, promise: str) -> Iterator[Step]:
+        """Something that is promised: ``Broken`` in the block breaks the promise, any other exception is an error."""
+        step = Step(name, title, promise, load=self.subject.loads())
+        self.certificate.steps.append(step)
+        began = time.monotonic()
+        self.tell.begin(title, promise)
+        try:
+            yield step
+            step.verdict = "kept"
+        except Broken as error:
+            step.verdict = "broken"
+            step.problems.append(str(error))
+            raise
+        except BaseException as error:
+            step.problems.append(str(error) or type(error).__name__)
+            raise
+        finally:
+            step.seconds = time.monotonic() - began
+            step.figures.append(("load average", f"{step.load[0][1]:.1f}"))
+            self.tell.end(title, step.verdict, ", ".join(f"{label} {value}" for label, value in step.figures))
+            self.save()
+
+    def put_to_the_test(self, fault: Fault) -> FaultEntry:
+        """Inject a fault as often as was asked for. Raises Broken if it broke its promise in any run."""
+        entry = self.entry(fault)
+        self.certificate.faults.append(entry)
+        random = Random(f"{self.options.seed} {fault.name}")
+        serials = self.subject.serials()
+        self.tell.begin(fault.title, str(fault.promise))
+        try:
+            for number in range(self.options.repeat):
+                with self.workload(f"{fault.name}-{number}") as workload:
+                    entry.runs.append(Trial(self.subject, workload, random, serials, self.tell.wait).run(fault))
+            entry.problems = [words for run in entry.runs for words in run.broken]
+            entry.verdict = "broken" if entry.problems else "kept"
+            self._healthy_at = time.monotonic()
+        except BaseException as error:
+            entry.problems.append(str(error) or type(error).__name__)
+            raise
+        finally:
+            self.tell.end(fault.title, entry.verdict, facts.in_a_line(entry))
+            self.save()
+        if any(run.whole_again is None for run in entry.runs):
+            self.broken = entry.problems[-1]
+        if entry.problems:
+            raise Broken("\n".join(entry.problems))
+        return entry
+
+    @staticmethod
+    def entry(fault: Fault) -> FaultEntry:
+        """A fault's place on record, without any run yet."""
+        limits = {name: getattr(fault.promise, name) for name in ("outage", "failed", "write_stall", "watch_gap")}
+        return FaultEntry(fault.name, fault.title, fault.meaning, str(fault.promise), limits)
+
+    @contextmanager
+    def workload(self, prefix: str, *, subject: Subject | None = None, watch: bool = True) -> Iterator[Workload]:
+        """The client at work, on the cluster under test or another one; what it wrote is deleted in the end."""
+        subject = subject or self.subject
+        plane = subject.plane
+        base = f"/api/v1/namespaces/{NAMESPACE}"
+        if plane is not None:
+            plane.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+        try:
+            with Workload(subject.target(prefix=f"{prefix}-{int(time.time())}", watch=watch)) as client:
+                yield client
+        finally:
+            if plane is not None and not self.broken:
+                plane.api.request("delete", f"{base}/configmaps", query={"labelSelector": "k8sha-acceptance"})
+
+    def skip(self, title: str, reason: str) -> None:
+        """Put on record that something was not tested, and leave the test."""
+        self.certificate.untested.append(Untested(title, reason))
+        self.save()
+        pytest.skip(reason)
+
+    def save(self) -> Path:
+        """Write the certificate as it is at this moment; returns the page's path."""
+        self.certificate.ended = moment()
+        self.page = report.save(self.certificate, self.options.report)
+        return self.page
+
+    def close(self) -> None:
+        """Let go of the hosts; throw the lab away if we made it and are not to keep it."""
+        if self._subject is not None:
+            self._subject.cluster.close()
+        if self.lab is not None and self.lab_is_ours and not self.options.keep:
+            self.lab.destroy()

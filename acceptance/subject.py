@@ -1,0 +1,192 @@
+"""The cluster under test, as the tests see it: its parts found by type, and what can be asked of it from outside."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Mapping
+from typing import Protocol, TypeVar
+
+import yaml
+from attrs import frozen
+
+from k8sha import Cluster, Component, ControlPlane, Endpoint, EtcdCluster, Host, LoadBalancer, Workers
+
+from .baseline import GuideBalancers
+from .standin import StandIns
+from .workload import Target
+
+__all__ = ["Power", "Subject", "part"]
+
+NAMESPACE = "k8sha-acceptance"
+
+T = TypeVar("T")
+
+
+class Power(Protocol):
+    """Power over whole machines, by name. The lab's machines have it; for others a cluster's module may give it as
+    ``power``: an object with these four methods (IPMI, a hypervisor, a cloud). Each returns when it is done."""
+
+    def freeze(self, name: str) -> None:
+        """Stop the machine's processors, without a word to anything in it."""
+
+    def thaw(self, name: str) -> None:
+        """Let it go on where it stood."""
+
+    def power_off(self, name: str) -> None:
+        """Cut its power."""
+
+    def power_on(self, name: str) -> None:
+        """Give it back; return when the machine lets us log in."""
+
+
+def part(cluster: Cluster, kind: type[T]) -> T | None:
+    """The first component of that kind, None where there is none."""
+    return next((component for component in cluster.components if isinstance(component, kind)), None)
+
+
+@frozen
+class Subject:
+    """A cluster to be certified. ``power`` is None where nobody can freeze or unplug its machines."""
+
+    cluster: Cluster
+    title: str
+    power: Power | None = None
+
+    @property
+    def balancers(self) -> LoadBalancer | GuideBalancers | None:
+        """The pair that has the VIP; None where it is somebody else's."""
+        return part(self.cluster, LoadBalancer) or part(self.cluster, GuideBalancers)
+
+    @property
+    def plane(self) -> ControlPlane | None:
+        """The control plane; None where stand-ins take its place."""
+        return part(self.cluster, ControlPlane)
+
+    @property
+    def stand_ins(self) -> StandIns | None:
+        """What takes the place of API servers, None for a real cluster."""
+        return part(self.cluster, StandIns)
+
+    @property
+    def workers(self) -> Workers | None:
+        return part(self.cluster, Workers)
+
+    @property
+    def masters(self) -> tuple[Host, ...]:
+        """The hosts with an API server, or with what stands in for one."""
+        found: Component | None = self.plane or self.stand_ins
+        return found.hosts if found is not None else ()
+
+    @property
+    def balancer_hosts(self) -> tuple[Host, ...]:
+        """The hosts that hold the VIP by turns."""
+        return self.balancers.balancers if self.balancers else ()
+
+    @property
+    def proxy_unit(self) -> str:
+        """The systemd unit of the balancers' proxy."""
+        return self.balancers.proxy.unit if self.balancers else ""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where clients connect to. Raises LookupError where nothing in the cluster tells."""
+        if self.plane is not None:
+            return self.plane.endpoint
+        if self.balancers is not None:
+            return self.balancers.endpoint
+        raise LookupError("the cluster has neither a control plane nor balancers: there is nothing to connect to")
+
+    def role(self, host: Host) -> str:
+        """What a host is in this cluster."""
+        if host in self.masters:
+            return "master" if self.plane else "stand-in"
+        if self.workers is not None and host in self.workers.hosts:
+            return "worker"
+        return "balancer" if host in self.balancer_hosts else "host"
+
+    def holders(self) -> tuple[Host, ...]:
+        """The balancers that have the VIP at this moment: one, if all is well."""
+        if self.balancers is None:
+            return ()
+        vip = self.balancers.vip
+        return tuple(host for host in self.balancer_hosts if vip in _addresses(host))
+
+    def etcd_leader(self) -> Host:
+        """The master whose etcd member leads. Raises NotYet where members do not answer or do not agree."""
+        plane = self.plane
+        if plane is None:
+            raise LookupError("there is no etcd")
+        etcd = plane.etcd or EtcdCluster(plane.hosts)
+        for name, view in etcd.views().items():
+            if view.own_id == view.leader:
+                return next(host for host in plane.hosts if host.name == name)
+        raise LookupError("no etcd member says that it leads")
+
+    def target(self, *, prefix: str = "write", watch: bool = True) -> Target:
+        """Where a client's requests go, with the certificates that it needs."""
+        endpoint = self.endpoint
+        where = endpoint.address or endpoint.host
+        if self.plane is None:
+            ca = _output(self.masters[0], f"cat {self.stand_ins.ca.path}.crt" if self.stand_ins else "false")
+            return Target(where, endpoint.port, endpoint.host, ca, watch=watch)
+        ca, certificate, key = credentials(self.plane.kubeconfig())
+        return Target(
+            where,
+            endpoint.port,
+            endpoint.host,
+            ca,
+            certificate=certificate,
+            key=key,
+            namespace=NAMESPACE,
+            prefix=prefix,
+            watch=watch,
+        )
+
+    def serials(self) -> Mapping[str, str]:
+        """Which master shows the certificate with a serial number (hexadecimal)."""
+        path = "/usr/local/lib/k8sha-standin/tls.crt" if self.plane is None else "/etc/kubernetes/pki/apiserver.crt"
+        found = {host: _output(host, f"openssl x509 -noout -serial -in {path}") for host in self.masters}
+        return {text.strip().partition("=")[2]: host.name for host, text in found.items()}
+
+    def loads(self) -> tuple[tuple[str, float], ...]:
+        """Load averages over a minute: this machine's, and each host's where it has its own kernel."""
+        here = os.getloadavg()[0]
+        found = [("here", here)]
+        kernels = {_boot_id()}
+        for host in self.cluster.hosts:
+            boot, load = _output(host, "cat /proc/sys/kernel/random/boot_id /proc/loadavg").split("\n")[:2]
+            if boot not in kernels:
+                kernels.add(boot)
+                found.append((host.name, float(load.split()[0])))
+        return tuple(found)
+
+
+def credentials(kubeconfig: str) -> tuple[str, str, str]:
+    """The CA, and the user's certificate and key, as PEM, from a kubeconfig of kubeadm's kind."""
+    config = yaml.safe_load(kubeconfig)
+    cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+    encoded = (
+        cluster["certificate-authority-data"],
+        user["client-certificate-data"],
+        user["client-key-data"],
+    )
+    ca, certificate, key = (base64.b64decode(text).decode() for text in encoded)
+    return ca, certificate, key
+
+
+def _boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+
+
+def _addresses(host: Host) -> set[str]:
+    lines = _output(host, "ip -o addr show").splitlines()
+    return {line.split()[3].partition("/")[0] for line in lines}
+
+
+def _output(host: Host, text: str) -> str:
+    exit, out, err = host.read(text)[0]
+    if exit != 0:
+        raise RuntimeError(f"{host.name}: {text}: {err.decode(errors='replace').strip()}")
+    return out.decode(errors="replace")

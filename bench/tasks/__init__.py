@@ -1,0 +1,1 @@
+"""The ten tasks, as a user of each tool would write them."""
