@@ -11,39 +11,25 @@ from attrs import define, field, frozen
 from k8sha.component import Checks, Component, Requirements, Stages
 from k8sha.components.checks import control_plane_checks
 from k8sha.components.etcd import EtcdCluster, StackedEtcdHealthy, forget_member
-from k8sha.components.kubeadm import (
-    ClusterSettings,
-    Ticket,
-    cluster_config,
-    init_config,
-    join_config,
-    new_token,
-)
+from k8sha.components.joins import join_command, reset
+from k8sha.components.kubeadm import ClusterSettings, cluster_config, init_config, new_token
+from k8sha.components.masters import ADMIN_CONF, DONE, MASTER_FILES, ApiReady, MasterState, first_master
 from k8sha.components.node import NodeSettings, node_problems, node_requirements, node_stages
+from k8sha.components.tickets import Ticket
 from k8sha.endpoint import Endpoint
-from k8sha.errors import ConfigError, KubeError, PreflightError, Problem
+from k8sha.errors import ConfigError, KubeError, Problem
 from k8sha.hosts.host import Host, as_hosts
 from k8sha.kube import Api
 from k8sha.preflight import host_problems
-from k8sha.report import Diff
 from k8sha.resources.command import Command
 from k8sha.resources.files import Contents
 from k8sha.resources.pki import CertificateAuthority
-from k8sha.resources.resource import Condition, Resource
+from k8sha.resources.resource import Resource
 from k8sha.sources import Source
 from k8sha.stage import Stage
 from k8sha.versions import Version, check_supported
 
-__all__ = ["ADMIN_CONF", "ControlPlane"]
-
-ADMIN_CONF = "/etc/kubernetes/admin.conf"
-
-_DONE = """\
-for file in {files}; do if [ ! -s "/etc/kubernetes/$file" ]; then echo "+ /etc/kubernetes/$file"; fi; done"""
-_MASTER_FILES = (
-    "kubelet.conf admin.conf pki/ca.crt manifests/etcd.yaml manifests/kube-apiserver.yaml "
-    "manifests/kube-controller-manager.yaml manifests/kube-scheduler.yaml"
-)
+__all__ = ["ControlPlane"]
 
 _INIT = """\
 umask 077
@@ -62,97 +48,6 @@ if [ -s {admin} ]; then
   fi
 fi
 {reset}"""
-
-_RESET = """\
-mkdir -p /var/lib/k8sha/keep
-for file in {keep}; do
-  if [ -s "/etc/kubernetes/pki/$file" ]; then cp -p "/etc/kubernetes/pki/$file" "/var/lib/k8sha/keep/$file"; fi
-done
-kubeadm reset --force --cri-socket unix:///run/containerd/containerd.sock {skip}</dev/null
-rm -rf /etc/cni/net.d/*kubeadm* /var/lib/etcd/member
-mkdir -p /etc/kubernetes/pki
-for file in {keep}; do
-  if [ -s "/var/lib/k8sha/keep/$file" ]; then mv -f "/var/lib/k8sha/keep/$file" "/etc/kubernetes/pki/$file"; fi
-done"""
-
-_JOIN = """\
-umask 077
-trap 'rm -f /run/k8sha/join.yaml' EXIT
-printf '%s' "$join_config" >/run/k8sha/join.yaml
-kubeadm join --config /run/k8sha/join.yaml </dev/null"""
-
-
-@frozen
-class ApiReady(Condition):
-    """A master's own API server says that it is ready, asked directly."""
-
-    address: str
-
-    @property
-    def key(self) -> str:
-        return f"API server on {self.address} is ready"
-
-    def probe(self) -> str:
-        return f"""\
-if [ ! -s {ADMIN_CONF} ]; then echo 'not there yet'; exit 0; fi
-export KUBECONFIG={ADMIN_CONF}
-kubectl --server=https://{self.address}:6443 --request-timeout=5s get --raw /readyz 2>&1 || echo ' (no answer)'"""
-
-    def diff(self, seen: bytes) -> Diff:
-        said = seen.decode(errors="replace").strip()
-        return Diff() if said == "ok" else Diff.of(" ".join(said.split())[-300:] or "no answer")
-
-
-@frozen
-class MasterState(Resource):
-    """How far kubeadm got on a host: ``none``, ``init begun``, ``join begun``, ``partial`` or ``done``. Only reads."""
-
-    @property
-    def key(self) -> str:
-        return "state of the control plane"
-
-    def probe(self) -> str:
-        init, join = (Command(name, "", "").mark for name in ("kubeadm init", "kubeadm join"))
-        return f"""\
-missing=$({_DONE.format(files=_MASTER_FILES)})
-if [ -e {init} ]; then echo init begun
-elif [ -e {join} ]; then echo join begun
-elif [ -z "$missing" ]; then echo done
-elif [ -s /etc/kubernetes/kubelet.conf ]; then echo partial
-else echo none; fi"""
-
-    def diff(self, seen: bytes) -> Diff:
-        return Diff()
-
-    def apply(self) -> str:
-        return ":"
-
-
-def first_master(states: Mapping[Host, str]) -> Host:
-    """Where the cluster begins, or, where it has begun already, a host that is in it.
-
-    Raises PreflightError where hosts are half-way into a cluster of which nothing else is left: starting a new one
-    there could only make things worse.
-    """
-    for wanted in ("done", "init begun", "partial"):
-        for host, state in states.items():
-            if state == wanted:
-                return host
-    lost = [host.name for host, state in states.items() if state == "join begun"]
-    if lost:
-        raise PreflightError(
-            Problem(
-                name, "was joining a cluster, and none of the other masters is in one", "kubeadm reset it, or restore"
-            )
-            for name in lost
-        )
-    return next(iter(states))
-
-
-def reset(*, keep: tuple[str, ...], skip_phases: str = "") -> str:
-    """Shell that clears what a kubeadm run left half-done, keeping these files of the PKI."""
-    skip = f"--skip-phases {skip_phases} " if skip_phases else ""
-    return _RESET.format(keep=" ".join(keep) or "''", skip=skip)
 
 
 @define(eq=False)
@@ -224,7 +119,7 @@ class ControlPlane(Component):
             for host in self.hosts:
                 if ipaddress.ip_address(host.address) in network:
                     yield Problem("ControlPlane", f"{host.name}'s address {host.address} lies in the {what} {network}")
-            if not _is_name(self.endpoint) and ipaddress.ip_address(self.endpoint.host) in network:
+            if self.endpoint.is_ip and ipaddress.ip_address(self.endpoint.host) in network:
                 yield Problem("ControlPlane", f"the endpoint {self.endpoint} lies in the {what} {network}")
 
     @property
@@ -326,7 +221,7 @@ class ControlPlane(Component):
         )
         init = Command(
             "kubeadm init",
-            done=_DONE.format(files=_MASTER_FILES),
+            done=DONE.format(files=MASTER_FILES),
             run=_INIT.format(admin=ADMIN_CONF),
             recover=recover,
             limit=900,
@@ -339,51 +234,16 @@ class ControlPlane(Component):
             self.hosts, self.version, True, self._cluster_config(), lambda joining: forget_member(joining.address)
         )
         recover = reset(keep=(), skip_phases="preflight,remove-etcd-member")
-        return join_command(host, self, ticket, files=_MASTER_FILES, recover=recover, settings=self.settings)
+        return join_command(
+            host,
+            ticket,
+            version=self.version,
+            endpoint=self.endpoint,
+            settings=self.settings,
+            files=MASTER_FILES,
+            recover=recover,
+        )
 
     def checks(self) -> Checks:
         """See :meth:`Component.checks`."""
         return control_plane_checks(self)
-
-
-def join_command(
-    host: Host, plane: ControlPlane, ticket: Ticket, *, files: str, recover: str, settings: NodeSettings
-) -> Command:
-    """``kubeadm join`` of one host, with a ticket that is taken just before and given back just after."""
-    taken: list[Ticket] = []
-
-    def values() -> Mapping[str, str]:
-        token, ca_hash, certificate_key = ticket.take(host)
-        taken.append(ticket)
-        config = join_config(
-            host,
-            settings,
-            plane.endpoint,
-            version=plane.version,
-            token=token,
-            ca_hash=ca_hash,
-            certificate_key=certificate_key,
-        )
-        return {"join_config": config, "join_token": token, "join_key": certificate_key or ""}
-
-    def after() -> None:
-        while taken:
-            taken.pop().give_back()
-
-    return Command(
-        "kubeadm join",
-        done=_DONE.format(files=files),
-        run=_JOIN,
-        recover=recover,
-        limit=900,
-        secret_values=values,
-        after=after,
-    )
-
-
-def _is_name(endpoint: Endpoint) -> bool:
-    try:
-        ipaddress.ip_address(endpoint.host)
-    except ValueError:
-        return True
-    return False

@@ -9,9 +9,10 @@ from attrs import field, frozen
 
 from k8sha.component import Checks, Component, Requirements, Stages
 from k8sha.components.checks import worker_checks
-from k8sha.components.control_plane import ControlPlane, join_command, reset
-from k8sha.components.kubeadm import Ticket
+from k8sha.components.control_plane import ControlPlane
+from k8sha.components.joins import join_command, reset
 from k8sha.components.node import NodeSettings, node_problems, node_requirements, node_stages
+from k8sha.components.tickets import Ticket
 from k8sha.errors import ConfigError, Problem
 from k8sha.hosts.host import Host, as_hosts
 from k8sha.preflight import host_problems
@@ -82,7 +83,17 @@ class Workers(Component):
         ticket = Ticket(plane.hosts, plane.version, False, {})
         recover = reset(keep=(), skip_phases="preflight,remove-etcd-member")
         joins = {
-            host: (join_command(host, plane, ticket, files=_FILES, recover=recover, settings=self._settings),)
+            host: (
+                join_command(
+                    host,
+                    ticket,
+                    version=plane.version,
+                    endpoint=plane.endpoint,
+                    settings=self._settings,
+                    files=_FILES,
+                    recover=recover,
+                ),
+            )
             for host in self.hosts
         }
         yield Stage("join workers", joins)

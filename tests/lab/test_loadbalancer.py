@@ -28,7 +28,7 @@ from k8sha.loadbalancers.conditions import VIPHolder
 from k8sha.report import Report
 from k8sha.waiting import Check, NotYet, wait_for
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 log = logging.getLogger(__name__)
 
@@ -271,7 +271,7 @@ def test_a_killed_keepalived_leaves_no_second_vip_behind(pair: Pair) -> None:
     holder = pair.holder
     seen, _ = pair.under_traffic("keepalived killed", lambda: do(holder, "kill -9 $(pidof keepalived)"))
     assert seen.seconds is not None
-    assert seen.seconds <= 0.8
+    assert seen.seconds <= 1.0
     pair.whole()
     assert len(pair.holders()) == 1
 
@@ -314,7 +314,7 @@ def test_a_balancer_that_lost_its_power_returns_as_backup(pair: Pair) -> None:
         pair.lab.power_on(holder.name)
         holder.close()
     assert seen.seconds is not None
-    assert seen.seconds <= 0.8
+    assert seen.seconds <= 1.0
     pair.whole()
     assert pair.holder != holder
     assert not pair.lb.plan()

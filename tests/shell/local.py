@@ -28,7 +28,12 @@ class LocalShell:
     def __init__(self, command: tuple[str, ...], replaced: tuple[tuple[str, str], ...] = ()) -> None:
         self._replaced = [(old.encode(), new.encode()) for old, new in replaced]
         self.process = subprocess.Popen(
-            [*command, "-s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
+            [*command, "-s"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+            start_new_session=True,
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from k8sha import ClusterSettings, ConfigError, ControlPlane, Endpoint, Host, NodeSettings, Upstream, Version, Workers
-from k8sha.components.control_plane import first_master
 from k8sha.components.kubeadm import cluster_config, init_config, join_config
+from k8sha.components.masters import first_master
 from k8sha.errors import PreflightError
 
 GOLDEN = Path(__file__).parent / "golden" / "kubeadm"

@@ -37,7 +37,7 @@ BOTH = [member("master-1", 10), member("master-2", 11)]
         (seen([BOTH[0], member("master-2", 11, isLearner=True)]), ("master-2 is still a learner",)),
         (seen(BOTH, ("master-1",)), ("master-2 is not healthy: no answer",)),
         (b'{"error": "not there yet"}\n', ("etcd gives no member list: etcd says: not there yet",)),
-        (b"curl: (7) Failed to connect (no answer)\n", ("etcd gives no member list: curl: (7) Failed to connect (no answer)",)),
+        (b"curl: (7) No (no answer)\n", ("etcd gives no member list: curl: (7) No (no answer)",)),
         (b"", ("etcd gives no member list: ",)),
     ],
 )

@@ -1,0 +1,82 @@
+"""``kubeadm join`` as a command that can be run again: what it leaves half-done is cleared first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from k8sha.components.kubeadm import join_config
+from k8sha.components.masters import DONE
+from k8sha.components.node import NodeSettings
+from k8sha.components.tickets import Ticket
+from k8sha.endpoint import Endpoint
+from k8sha.hosts.host import Host
+from k8sha.resources.command import Command
+from k8sha.versions import Version
+
+__all__ = ["join_command", "reset"]
+
+_RESET = """\
+mkdir -p /var/lib/k8sha/keep
+for file in {keep}; do
+  if [ -s "/etc/kubernetes/pki/$file" ]; then cp -p "/etc/kubernetes/pki/$file" "/var/lib/k8sha/keep/$file"; fi
+done
+kubeadm reset --force --cri-socket unix:///run/containerd/containerd.sock {skip}</dev/null
+rm -rf /etc/cni/net.d/*kubeadm* /var/lib/etcd/member
+mkdir -p /etc/kubernetes/pki
+for file in {keep}; do
+  if [ -s "/var/lib/k8sha/keep/$file" ]; then mv -f "/var/lib/k8sha/keep/$file" "/etc/kubernetes/pki/$file"; fi
+done"""
+
+_JOIN = """\
+umask 077
+trap 'rm -f /run/k8sha/join.yaml' EXIT
+printf '%s' "$join_config" >/run/k8sha/join.yaml
+kubeadm join --config /run/k8sha/join.yaml </dev/null"""
+
+
+def reset(*, keep: tuple[str, ...], skip_phases: str = "") -> str:
+    """Shell that clears what a kubeadm run left half-done, keeping these files of the PKI."""
+    skip = f"--skip-phases {skip_phases} " if skip_phases else ""
+    return _RESET.format(keep=" ".join(keep) or "''", skip=skip)
+
+
+def join_command(
+    host: Host,
+    ticket: Ticket,
+    *,
+    version: Version,
+    endpoint: Endpoint,
+    settings: NodeSettings,
+    files: str,
+    recover: str,
+) -> Command:
+    """``kubeadm join`` of one host, with a ticket that is taken just before and given back just after."""
+    taken: list[Ticket] = []
+
+    def values() -> Mapping[str, str]:
+        token, ca_hash, certificate_key = ticket.take(host)
+        taken.append(ticket)
+        config = join_config(
+            host,
+            settings,
+            endpoint,
+            version=version,
+            token=token,
+            ca_hash=ca_hash,
+            certificate_key=certificate_key,
+        )
+        return {"join_config": config, "join_token": token, "join_key": certificate_key or ""}
+
+    def after() -> None:
+        while taken:
+            taken.pop().give_back()
+
+    return Command(
+        "kubeadm join",
+        done=DONE.format(files=files),
+        run=_JOIN,
+        recover=recover,
+        limit=900,
+        secret_values=values,
+        after=after,
+    )

@@ -1,0 +1,91 @@
+"""What a host's own files say of the control plane on it: how far kubeadm got, and whether its API server answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import frozen
+
+from k8sha.errors import PreflightError, Problem
+from k8sha.hosts.host import Host
+from k8sha.report import Diff
+from k8sha.resources.command import Command
+from k8sha.resources.resource import Condition, Resource
+
+__all__ = ["ADMIN_CONF", "DONE", "MASTER_FILES", "ApiReady", "MasterState", "first_master"]
+
+ADMIN_CONF = "/etc/kubernetes/admin.conf"
+
+DONE = """\
+for file in {files}; do if [ ! -s "/etc/kubernetes/$file" ]; then echo "+ /etc/kubernetes/$file"; fi; done"""
+MASTER_FILES = (
+    "kubelet.conf admin.conf pki/ca.crt manifests/etcd.yaml manifests/kube-apiserver.yaml "
+    "manifests/kube-controller-manager.yaml manifests/kube-scheduler.yaml"
+)
+
+
+@frozen
+class ApiReady(Condition):
+    """A master's own API server says that it is ready, asked directly."""
+
+    address: str
+
+    @property
+    def key(self) -> str:
+        return f"API server on {self.address} is ready"
+
+    def probe(self) -> str:
+        return f"""\
+if [ ! -s {ADMIN_CONF} ]; then echo 'not there yet'; exit 0; fi
+export KUBECONFIG={ADMIN_CONF}
+kubectl --server=https://{self.address}:6443 --request-timeout=5s get --raw /readyz 2>&1 || echo ' (no answer)'"""
+
+    def diff(self, seen: bytes) -> Diff:
+        said = seen.decode(errors="replace").strip()
+        return Diff() if said == "ok" else Diff.of(" ".join(said.split())[-300:] or "no answer")
+
+
+@frozen
+class MasterState(Resource):
+    """How far kubeadm got on a host: ``none``, ``init begun``, ``join begun``, ``partial`` or ``done``. Only reads."""
+
+    @property
+    def key(self) -> str:
+        return "state of the control plane"
+
+    def probe(self) -> str:
+        init, join = (Command(name, "", "").mark for name in ("kubeadm init", "kubeadm join"))
+        return f"""\
+missing=$({DONE.format(files=MASTER_FILES)})
+if [ -e {init} ]; then echo init begun
+elif [ -e {join} ]; then echo join begun
+elif [ -z "$missing" ]; then echo done
+elif [ -s /etc/kubernetes/kubelet.conf ]; then echo partial
+else echo none; fi"""
+
+    def diff(self, seen: bytes) -> Diff:
+        return Diff()
+
+    def apply(self) -> str:
+        return ":"
+
+
+def first_master(states: Mapping[Host, str]) -> Host:
+    """Where the cluster begins, or, where it has begun already, a host that is in it.
+
+    Raises PreflightError where hosts are half-way into a cluster of which nothing else is left: starting a new one
+    there could only make things worse.
+    """
+    for wanted in ("done", "init begun", "partial"):
+        for host, state in states.items():
+            if state == wanted:
+                return host
+    lost = [host.name for host, state in states.items() if state == "join begun"]
+    if lost:
+        raise PreflightError(
+            Problem(
+                name, "was joining a cluster, and none of the other masters is in one", "kubeadm reset it, or restore"
+            )
+            for name in lost
+        )
+    return next(iter(states))
