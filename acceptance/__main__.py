@@ -69,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--stand-ins", action="store_true", help="no Kubernetes: certify the balancers alone")
     made.add_argument("--no-faults", action="store_true", help="install and verify; break nothing")
     made.add_argument("--repeat", metavar="N", type=int, default=1, help="inject each fault N times (1)")
+    made.add_argument("--slack", metavar="N", type=float, default=1.0, help="loosen every promise by this factor (1)")
     made.add_argument("--seed", metavar="N", type=int, help="which hosts are hit (drawn, and shown)")
     made.add_argument("--report", metavar="DIR", help="where the certificate goes (reports/<time>)")
     made.add_argument("--keep", action="store_true", help="leave the lab's hosts up at the end")

@@ -30,8 +30,6 @@ same things at the same moments: a reset from a new holder of the address at 30 
 BACKOFF = (0.8, 2.0, 30.0)
 """client-go's reflector waits 0.8 s before it tries again, twice as long each time, at most 30 s."""
 
-_GONE = "gone"
-
 
 class Book:
     """The file that everything is written down in."""
@@ -116,6 +114,8 @@ class Client:
 
     def __init__(self, target: dict[str, Any], book: Book) -> None:
         self.target, self.book = target, book
+        self.version = ""
+        """How far the watch has come: it goes on from there when it is opened again."""
         self.context = ssl.create_default_context(cadata=target["ca"])
         if target["certificate"]:
             # From memory: the key never lies on a disk.
@@ -177,12 +177,11 @@ class Client:
     async def watch(self) -> None:
         """Hold one watch for ever, and open it again as client-go would."""
         wait, factor, longest = BACKOFF
-        version = ""
         while True:
             began = time.monotonic()
             try:
-                version = await self._watch_once(version)
-                why = "ended"
+                await self._watch_once()
+                why = "too old"
             except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError) as caught:
                 why = what_failed(caught) if isinstance(caught, OSError) else "closed"
             now = time.monotonic()
@@ -193,10 +192,10 @@ class Client:
                 await asyncio.sleep(wait)
                 wait = min(wait * factor, longest)
 
-    async def _watch_once(self, version: str) -> str:
+    async def _watch_once(self) -> None:
         path = "/watch"
         if self.target["namespace"]:
-            path = f"/api/v1/namespaces/{self.target['namespace']}/configmaps?watch=1&resourceVersion={version}"
+            path = f"/api/v1/namespaces/{self.target['namespace']}/configmaps?watch=1&resourceVersion={self.version}"
         async with asyncio.timeout(30):  # client-go's limit for a connection to be made
             reader, writer = await asyncio.open_connection(
                 self.target["host"], self.target["port"], ssl=self.context, server_hostname=self.target["name"]
@@ -213,13 +212,14 @@ class Client:
             self.book.note("watch", time.monotonic(), "open", "")
             while True:
                 for line in await _chunk_lines(reader):
-                    version = self._heard(line)
-                    if version == _GONE:
-                        return ""
+                    self.version = self._heard(line)
+                    if not self.version and self.target["namespace"]:
+                        return
         finally:
             writer.transport.abort()
 
     def _heard(self, line: bytes) -> str:
+        """Write an event down; returns the version to go on from, empty where everything must be told anew."""
         now = time.monotonic()
         if not self.target["namespace"]:
             self.book.note("watch", now, "event", line.decode().strip())
@@ -227,7 +227,7 @@ class Client:
         event = json.loads(line)
         if event["type"] == "ERROR":
             self.book.note("watch", now, "relist", str(event["object"].get("code")))
-            return _GONE
+            return ""
         meta = event["object"]["metadata"]
         self.book.note("watch", now, "event", f"{event['type']} {meta['name']}")
         return str(meta["resourceVersion"])

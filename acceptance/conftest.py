@@ -39,6 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--keep", action="store_true", help="leave the lab up at the end")
     group.addoption("--no-faults", action="store_true", help="install and verify; break nothing")
     group.addoption("--seed", type=int, default=None, help="which hosts are hit; default: drawn, and shown")
+    group.addoption("--slack", type=float, default=1.0, help="loosen every promise by this factor (1): see README")
     group.addoption("--repeat", type=int, default=1, help="how often each fault is injected (1)")
     group.addoption("--report", metavar="DIR", help="where the certificate goes (reports/<time>)")
     group.addoption("--kills", type=int, default=0, help="kill the installer so often in a fresh lab, nothing else")
@@ -60,6 +61,8 @@ class _Terminal(io.TextIOBase):
 
 def pytest_configure(config: pytest.Config) -> None:
     value = config.getoption
+    if value("--slack") < 1:
+        raise pytest.UsageError("--slack must be at least 1")
     if value("--repeat") < 1:
         raise pytest.UsageError("--repeat must be at least 1")
     given = {name: Path(path) for name in ("cluster", "bundle") if (path := value(f"--{name}"))}
@@ -74,6 +77,7 @@ def pytest_configure(config: pytest.Config) -> None:
         lab=value("--lab"),
         keep=value("--keep"),
         seed=seed if seed is not None else time.time_ns() % 100_000,
+        slack=value("--slack"),
         repeat=value("--repeat"),
         command=" ".join(["pytest", *config.invocation_params.args]),
     )

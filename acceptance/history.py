@@ -82,9 +82,12 @@ class Outage:
     - ``total`` requests were started in the window, ``failed`` of them were not answered as they should within their
       time limit.
     - ``seconds``: from the start of the first request that failed to the start of the first request that succeeded and
-      after which none failed. 0.0 where none failed. None where the service did not recover: no success follows the
-      last failure, or the window ends less than ``QUIET`` seconds after that failure's start. Requests are ordered by
-      their start, for they overlap: one that hangs until its limit does not hide that later ones were answered.
+      after which none failed for ``QUIET`` seconds. 0.0 where none failed. None where the service did not recover: no
+      success follows the last failure, or the window ends less than ``QUIET`` seconds after that failure's start.
+      Requests are ordered by their start, for they overlap: one that hangs until its limit does not hide that later
+      ones were answered.
+    - ``outages``: how many of these there were, with ``QUIET`` seconds of success between them; ``seconds`` is then the
+      longest.
     - ``gap``: the longest time without a successful answer's end, the window's edges included. It also shows what
       ``seconds`` can't: a service that answers everything, late.
     - ``slowest``: seconds that the slowest successful answer took.
@@ -97,6 +100,7 @@ class Outage:
     gap: float
     slowest: float
     errors: tuple[tuple[str, int], ...] = ()
+    outages: int = 0
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.errors)
@@ -131,11 +135,11 @@ def outage(requests: Iterable[Request], begin: float, end: float, *, quiet: floa
     seen = sorted((request for request in requests if begin <= request.start < end), key=lambda request: request.start)
     failures = [index for index, request in enumerate(seen) if not request.ok]
     answered = [request for request in seen if request.ok]
+    spans = _spans(seen, failures, quiet)
     seconds: float | None = 0.0
-    if failures:
-        first, last = seen[failures[0]], seen[failures[-1]]
-        after = seen[failures[-1] + 1 :]
-        seconds = after[0].start - first.start if after and end - last.start >= quiet else None
+    if spans:
+        recovered = failures[-1] + 1 < len(seen) and end - seen[failures[-1]].start >= quiet
+        seconds = max(seen[last + 1].start - seen[first].start for first, last in spans) if recovered else None
     return Outage(
         total=len(seen),
         failed=len(failures),
@@ -143,7 +147,19 @@ def outage(requests: Iterable[Request], begin: float, end: float, *, quiet: floa
         gap=max((gap.seconds for gap in gaps([request.end for request in answered], begin, end, 0.0)), default=0.0),
         slowest=max((request.seconds for request in answered), default=0.0),
         errors=tuple(Counter(seen[index].error for index in failures).most_common()),
+        outages=len(spans),
     )
+
+
+def _spans(seen: Sequence[Request], failures: Sequence[int], quiet: float) -> list[tuple[int, int]]:
+    """The first and the last failure of each outage: less than ``quiet`` seconds lie between its failures."""
+    spans: list[tuple[int, int]] = []
+    for index in failures:
+        if spans and seen[index].start - seen[spans[-1][1]].start < quiet:
+            spans[-1] = (spans[-1][0], index)
+        else:
+            spans.append((index, index))
+    return spans
 
 
 def gaps(times: Iterable[float], begin: float, end: float, longer_than: float) -> tuple[Gap, ...]:

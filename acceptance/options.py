@@ -32,4 +32,5 @@ class Options:
     keep: bool = False
     seed: int = 0
     repeat: int = 1
+    slack: float = 1.0
     command: str = ""

@@ -20,13 +20,16 @@ TEMPLATE = Path(__file__).with_name("certificate.html.j2")
 def save(certificate: Certificate, folder: Path) -> Path:
     """Write ``certificate.json`` and ``certificate.html``, each whole or not at all; returns the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(certificate.as_json(), indent=1, ensure_ascii=False)
+    _replace(folder / "certificate.json", json.dumps(certificate.as_json(), indent=1, ensure_ascii=False) + "\n")
     page = folder / "certificate.html"
-    for path, content in ((folder / "certificate.json", text + "\n"), (page, html(certificate))):
-        draft = path.with_suffix(".new")
-        draft.write_text(content, encoding="utf-8")
-        os.replace(draft, path)
+    _replace(page, html(certificate))
     return page
+
+
+def _replace(path: Path, content: str) -> None:
+    draft = path.with_suffix(".new")
+    draft.write_text(content, encoding="utf-8")
+    os.replace(draft, path)
 
 
 def html(certificate: Certificate) -> str:

@@ -54,7 +54,7 @@ class Tell:
 
     def wait(self, check: str, last: str, waited: float) -> None:
         """Something is waited for: seen on a terminal at once, elsewhere twice a minute."""
-        text = f"{check}: {last}"
+        text = " ".join(f"{check}: {last}".split())[:240]
         if self.console.is_terminal:
             self._show(text)
         elif waited >= 30 and (text != self._told or time.monotonic() - self._at >= 30):

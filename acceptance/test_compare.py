@@ -12,8 +12,8 @@ import pytest
 
 from k8sha import Cluster, LoadBalancer
 
+from . import facts
 from .baseline import GuideBalancers
-from .facts import in_a_line
 from .faults import Fault, balancer_faults, master_frozen
 from .lab_cluster import lab_hosts
 from .record import Comparison, FaultEntry
@@ -59,6 +59,7 @@ def measured(session: Session, pair: tuple[Subject, Subject]) -> dict[str, Compa
             found.setdefault(fault.name, []).append(entry)
     made = {name: Comparison(guide.title, LIMIT, guide, ours) for name, (guide, ours) in found.items()}
     session.certificate.comparisons = list(made.values())
+    session.certificate.hosts = facts.hosts(pair[1])
     session.save()
     return made
 
@@ -73,7 +74,7 @@ def _runs(session: Session, subject: Subject, fault: Fault, whose: str) -> Fault
             entry.runs.append(trial.run(fault, verify=False, most=LIMIT))
     entry.problems = [words for run in entry.runs for words in run.broken]
     entry.verdict = "broken" if entry.problems else "kept"
-    session.tell.end(f"{whose}: {fault.title}", entry.verdict, in_a_line(entry))
+    session.tell.end(f"{whose}: {fault.title}", entry.verdict, facts.in_a_line(entry))
     return entry
 
 

@@ -61,7 +61,7 @@ def _rounds(tools: list[Tool], hosts: Hosts, count: int, asked: argparse.Namespa
         _say(runs[-1])
 
     for tool in reversed(tools if count <= asked.first_up_to else tools[:1]):
-        hosts.reset()
+        hosts.reset(count)
         note(tool, Kind.FIRST)
     for number in range(asked.rounds):
         for tool in tools[number % len(tools) :] + tools[: number % len(tools)]:
@@ -79,7 +79,7 @@ def main() -> int:
     traffic: dict[str, Traffic] = {}
     with (
         tempfile.TemporaryDirectory(prefix="bench.") as folder,
-        Hosts.up(asked.image, asked.hosts[-1], Path(folder)) as hosts,
+        Hosts.up(asked.image, Path(folder)) as hosts,
     ):
         for count in asked.hosts:
             able = [tool for tool in tools if tool.name != "ansible" or count <= asked.ansible_up_to]

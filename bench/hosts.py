@@ -39,6 +39,14 @@ Subsystem sftp /usr/lib/openssh/sftp-server
 SetEnv PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 """
 
+_RESET = r"""
+systemctl stop 'bench-host@*'
+rm -rf /run/bench
+for number in $(seq 1 "$1"); do set -- "$@" "bench-host@$number"; done
+shift
+systemctl start "$@"
+"""
+
 _STATE = r"""
 for number in $(seq 1 "$1"); do
   cd "/run/bench/$number/etc"
@@ -84,35 +92,31 @@ class Hosts:
     container: str
     process: int
     folder: Path
-    count: int
 
     @classmethod
     @contextmanager
-    def up(cls, image: str, count: int, folder: Path) -> Iterator[Hosts]:
-        """Bring this many hosts up, with throw-away keys; take them away in the end, whatever happened."""
+    def up(cls, image: str, folder: Path) -> Iterator[Hosts]:
+        """Start the container, with throw-away keys; take it away in the end, whatever happened."""
         for name in ("host_key", "user_key"):
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "bench", "-f", str(folder / name))
         (folder / "sshd_config").write_text(_SSHD.format(port=PORT))
-        key = " ".join((folder / "host_key.pub").read_text().split()[:2])
-        numbers = range(1, count + 1)
-        (folder / "known_hosts").write_text(
-            "".join(f"[{net}.{number}]:{PORT} {key}\n" for net in (DIRECT, PROXIED) for number in numbers)
-        )
         container = run("docker", "run", *_docker_options(folder), image).strip()
         try:
             process = int(run("docker", "inspect", "--format", "{{.State.Pid}}", container))
-            hosts = cls(container, process, folder, count)
+            hosts = cls(container, process, folder)
             hosts._await_systemd()
-            hosts.reset()
             yield hosts
         finally:
             run("docker", "rm", "--force", "--volumes", container)
 
     def fleet(self, count: int, *, proxied: bool = False) -> Fleet:
-        """The first so many hosts."""
+        """The first so many hosts, with a known_hosts file that has those and no others."""
         net = PROXIED if proxied else DIRECT
         addresses = tuple(f"{net}.{number}" for number in range(1, count + 1))
-        return Fleet(addresses, PORT, str(self.folder / "user_key"), str(self.folder / "known_hosts"))
+        key = " ".join((self.folder / "host_key.pub").read_text().split()[:2])
+        known = self.folder / f"known_hosts.{net}.{count}"
+        known.write_text("".join(f"[{address}]:{PORT} {key}\n" for address in addresses))
+        return Fleet(addresses, PORT, str(self.folder / "user_key"), str(known))
 
     def inside(self, *command: str) -> tuple[str, ...]:
         """A command of this machine that shares the hosts' network."""
@@ -122,14 +126,19 @@ class Hosts:
         """A shell text in the container, as root."""
         return run("docker", "exec", "--interactive", self.container, "sh", "-eu", "-s", "--", *arguments, text=text)
 
-    def reset(self) -> None:
-        """Every host as if just installed."""
-        self.execute(
-            "systemctl stop 'bench-host@*'\nrm -rf /run/bench\n"
-            'set --; for number in $(seq 1 COUNT); do set -- "$@" "bench-host@$number"; done\n'
-            'systemctl start "$@"'.replace("COUNT", str(self.count))
-        )
-        wait_for(Check("every sshd listens", self._all_listen), timeout=120, interval=0.2)
+    def reset(self, count: int) -> None:
+        """This many hosts and no others, each as if just installed."""
+        self.execute(_RESET, str(count))
+        addresses = self.fleet(count).addresses
+
+        def look() -> str:
+            listening = run(*self.inside("ss", "-Hltn", f"sport = :{PORT}")).split()
+            missing = [address for address in addresses if f"{address}:{PORT}" not in listening]
+            if missing:
+                raise NotYet(f"{len(missing)} do not, among them {missing[0]}")
+            return ""
+
+        wait_for(Check("every sshd listens", look), timeout=120, interval=0.2)
 
     def state(self, count: int) -> tuple[str, ...]:
         """Of each of the first so many hosts: what the tasks should have made, and a hash that any touch changes."""
@@ -156,13 +165,6 @@ class Hosts:
             return done.stdout.strip()
 
         wait_for(Check("systemd runs in the container", look), timeout=120, interval=0.5)
-
-    def _all_listen(self) -> str:
-        listening = run(*self.inside("ss", "-Hltn", f"sport = :{PORT}")).split()
-        missing = [address for address in self.fleet(self.count).addresses if f"{address}:{PORT}" not in listening]
-        if missing:
-            raise NotYet(f"{len(missing)} do not, among them {missing[0]}")
-        return ""
 
 
 def _docker_options(folder: Path) -> Sequence[str]:

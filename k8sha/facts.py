@@ -16,11 +16,11 @@ if [ -r /etc/os-release ]; then
     printf 'os %s\\nos_version %s\\nos_like %s\\n' "${ID:-}" "${VERSION_ID:-}" "${ID_LIKE:-}"
     printf 'os_name %s\\n' "${PRETTY_NAME:-}" )
 fi
-arch=$(uname -m); kernel=$(uname -r); cpus=$(nproc); cgroup=$(stat -f -c %T /sys/fs/cgroup)
-printf 'arch %s\\nkernel %s\\ncpus %s\\ncgroup %s\\n' "$arch" "$kernel" "$cpus" "$cgroup"
+system=$(uname -rm); cpus=$(nproc); cgroup=$(stat -f -c %T /sys/fs/cgroup)
+printf 'kernel %s\\narch %s\\ncpus %s\\ncgroup %s\\n' "${system% *}" "${system##* }" "$cpus" "$cgroup"
 for pair in hostname:/proc/sys/kernel/hostname machine_id:/etc/machine-id product_uuid:/sys/class/dmi/id/product_uuid \\
   boot_id:/proc/sys/kernel/random/boot_id init:/proc/1/comm; do
-  if [ -r "${pair#*:}" ]; then value=$(cat "${pair#*:}"); printf '%s %s\\n' "${pair%%:*}" "$value"; fi
+  if { read -r value <"${pair#*:}"; } 2>/dev/null; then printf '%s %s\\n' "${pair%%:*}" "$value"; fi
 done
 while read -r name value unit; do
   if [ "$name" = MemTotal: ]; then printf 'memory_kib %s\\n' "$value"; fi
@@ -29,7 +29,7 @@ disk=$(df -Pk /var/lib)
 printf '%s\\n' "$disk" | { read -r head; read -r device size used free rest; printf 'disk_kib %s\\n' "$free"; }
 for path in /sys/class/net/*/address; do
   name=${path#/sys/class/net/}
-  if mac=$(cat "$path" 2>/dev/null); then printf 'mac %s %s\\n' "${name%/address}" "$mac"; fi
+  if { read -r mac <"$path"; } 2>/dev/null; then printf 'mac %s %s\\n' "${name%/address}" "$mac"; fi
 done
 addresses=$(ip -o addr show)
 printf '%s\\n' "$addresses" | while read -r index name family address rest; do
@@ -114,7 +114,7 @@ class Facts:
                     addresses.append((interface, address))
                 case _:
                     values[name] = rest
-        clock = float(values.get("clock") or 0)
+        clock = float(values.get("clock", "").removesuffix(".%N") or 0)  # not every date knows parts of a second
         answered = time.time() if now is None else now
         asked = answered if sent is None else sent
         return cls(

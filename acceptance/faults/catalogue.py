@@ -1,9 +1,10 @@
 """Every fault that a cluster is certified by, in order, with what is promised for it.
 
 Where the figures come from: keepalived and HAProxy as k8sha sets them up, and measurements. A balancer that falls
-silent is given up after 3.6 adverts of 0.2 s, 0.72 s; one that stops says so, and the other takes over after 0.12 s. A
-hang is noticed by two checks half a second apart, each with up to a second's patience. An API server that does not
-accept costs a connection 1 s before HAProxy turns to the next; one that froze just after accepting loses the request.
+silent is given up after 3.6 adverts of 0.2 s, 0.72 s; one that stops says so, and the other takes over after 0.12 s.
+A proxy that dies says nothing: systemd notices, and tells keepalived. A hang is noticed by two checks half a second
+apart, each with up to a second's patience. An API server that does not accept costs a connection 1 s before HAProxy
+turns to the next; one that froze just after accepting loses the request.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def balancer_faults() -> tuple[Fault, ...]:
             "proxy-killed",
             "Proxy killed",
             "The proxy on the balancer that holds the VIP dies at once: out of memory, a bug.",
-            Promise(outage=0.5, watch_gap=CUT_WATCH),
+            Promise(outage=1.0, watch_gap=CUT_WATCH),
         ),
         ProxyHung(
             "proxy-hung",

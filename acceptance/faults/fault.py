@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from random import Random
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from k8sha import Host
 
@@ -28,6 +28,16 @@ class Promise:
     failed: int | None = field(default=None, kw_only=True)
     write_stall: float | None = field(default=None, kw_only=True)
     watch_gap: float | None = field(default=None, kw_only=True)
+
+    def loosened(self, factor: float) -> Promise:
+        """The same for a machine that can't give each host a core: times multiplied, and two more failed requests for
+        each whole time that the factor goes beyond 1."""
+        if factor == 1:
+            return self
+        times = {name: getattr(self, name) for name in ("outage", "write_stall", "watch_gap")}
+        looser = {name: value * factor for name, value in times.items() if value is not None}
+        failed = None if self.failed is None else self.failed + round(2 * (factor - 1))
+        return evolve(self, **looser, failed=failed)
 
     def broken(self, seen: Outage, write_stall: float | None, watch_gap: float | None) -> tuple[str, ...]:
         """How what was seen breaks the promise, a sentence each."""

@@ -65,13 +65,13 @@ class Download(_Placed):
     url: str = field(kw_only=True)
 
     def apply(self) -> str:
-        new = shlex.quote(beside(self.path))
         return f"""\
 {self._made()}
-trap 'rm -f {new}' EXIT
-curl -fsSL --proto '=https,http' --retry 3 --connect-timeout 10 -o {new} {shlex.quote(self.url)}
-{self._checked(new)}
-{self._place(new)}"""
+new={shlex.quote(beside(self.path))}
+trap 'rm -f "$new"' EXIT
+curl -fsSL --proto '=https,http' --retry 3 --connect-timeout 10 -o "$new" {shlex.quote(self.url)}
+{self._checked('"$new"')}
+{self._place('"$new"')}"""
 
 
 @frozen

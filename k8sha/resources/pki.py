@@ -58,17 +58,18 @@ if [ -f {path}.crt ] && [ ! -f {path}.key ]; then echo {_KEYLESS}; fi"""
         return Diff.of(f"is absent -> CN={self.common_name}, RSA 2048, {self.days} days")
 
     def apply(self) -> str:
-        path, new = shlex.quote(self.path), shlex.quote(beside(self.path))
+        path, new, crt = (shlex.quote(item) for item in (self.path, beside(self.path), beside(f"{self.path}.crt")))
         return f"""\
 if [ -f {path}.crt ]; then
   if [ -f {path}.key ] && grep -q -e '-BEGIN CERTIFICATE-' {path}.crt; then exit 0; fi
   printf '%s is there without its key, or is no certificate\\n' {path}.crt >&2; exit 1
 fi
 (umask 022; mkdir -p {shlex.quote(str(Path(self.path).parent))})
-rm -rf {new}
-trap 'rm -rf {new}' EXIT
-mkdir -m 0700 {new}
-cat >{new}/config <<'END'
+new={new}
+rm -rf "$new"
+trap 'rm -rf "$new"' EXIT
+mkdir -m 0700 "$new"
+cat >"$new"/config <<'END'
 [req]
 distinguished_name = name
 x509_extensions = ca
@@ -82,12 +83,14 @@ subjectKeyIdentifier = hash
 subjectAltName = DNS:{self.common_name}
 END
 if [ ! -f {path}.key ]; then
-  openssl genpkey -quiet -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out {new}/key
-  chmod 0600 {new}/key
-  sync {new}/key
-  mv -T {new}/key {path}.key
+  openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out "$new"/key
+  chmod 0600 "$new"/key
+  sync "$new"/key
+  mv -T "$new"/key {path}.key
 fi
-openssl req -x509 -new -key {path}.key -sha256 -days {self.days} -config {new}/config -out {new}/crt
-chmod 0644 {new}/crt
-sync {new}/crt
-mv -T {new}/crt {path}.crt"""
+openssl req -x509 -new -key {path}.key -sha256 -days {self.days} -config "$new"/config -out "$new"/crt
+chmod 0644 "$new"/crt
+sync "$new"/crt
+mv -fT "$new"/crt {crt}
+rm -rf "$new"
+mv -T {crt} {path}.crt"""

@@ -34,6 +34,19 @@ def until(so: Callable[[], object], what: str) -> None:
     wait_for(Check(what, look), timeout=20, interval=0.02)
 
 
+def take(host: Host) -> None:
+    """Take a lock that is about to become free (busybox's timeout lingers for a second, and holds it)."""
+
+    def look() -> str:
+        try:
+            host.lock("bob")
+        except HostBusy as error:
+            raise NotYet(str(error)) from None
+        return ""
+
+    wait_for(Check("the lock is free", look), timeout=20, interval=0.05)
+
+
 @pytest.fixture
 def gate(tmp_path: Path) -> Path:
     """A pipe at which a snippet waits until a test lets it go on."""
@@ -79,6 +92,7 @@ def test_a_reader_that_is_gone_ends_the_run_after_its_step(host: Host, gate: Pat
     assert isinstance(link, LocalLink)
     program = link.run(three(gate, tmp_path))
     assert isinstance(next(program), Began)
+    until(lambda: (tmp_path / "began").exists(), "its first step has begun")
     link.shell.deafen()
     open_gate(gate)
     assert link.shell.process.wait(timeout=20) == 70
@@ -94,6 +108,7 @@ def test_a_run_that_is_asked_to_end_finishes_its_step(
     assert isinstance(link, LocalLink)
     program = link.run(three(gate, tmp_path))
     assert isinstance(next(program), Began)
+    until(lambda: (tmp_path / "began").exists(), "its first step has begun")
     link.shell.process.send_signal(number)
     open_gate(gate)
     with pytest.raises(Unreachable):
@@ -112,7 +127,7 @@ def test_a_second_run_is_refused_and_told_who_is_at_work(make_host: MakeHost, sh
     assert caught.value.process == os.getpid()
     assert second.read("echo 'but may look'")[0][0] == 0
     first.close()
-    second.lock("bob")
+    take(second)
     with pytest.raises(HostBusy):
         first.lock("ann")
 
@@ -138,15 +153,7 @@ def test_a_child_that_was_left_behind_holds_the_lock(make_host: MakeHost, gate: 
         second.lock("bob")
     open_gate(gate)
     until(lambda: (tmp_path / "one").exists(), "the child has ended")
-    wait_for(Check("the lock is free", lambda: _locked(second)), timeout=20, interval=0.05)
-
-
-def _locked(host: Host) -> str:
-    try:
-        host.lock("bob")
-    except HostBusy as error:
-        raise NotYet(str(error)) from None
-    return "locked"
+    take(second)
 
 
 INSTALLER = """
@@ -209,7 +216,7 @@ def test_a_link_that_is_lost_is_lost_for_one_program_only(host: Host) -> None:
     link = host.connect()
     assert isinstance(link, LocalLink)
     with pytest.raises(Unreachable):
-        host.run(Program(applies=(Snippet("kill -KILL $(ps -o ppid= -p $PPID)"),)), lambda frame: None)
+        host.run(Program(applies=(Snippet(f"kill -KILL {link.shell.process.pid}"),)), lambda frame: None)
     assert host.read("echo again")[0][1] == b"again\n"
 
 

@@ -66,6 +66,13 @@ def test_failures_with_successes_between_them_are_one_outage() -> None:
     assert seen.seconds == pytest.approx(7 * 0.05)
 
 
+def test_two_seconds_of_success_end_an_outage_and_the_longest_counts() -> None:
+    seen = outage(requests("." * 10 + "x" * 10 + "." * 60 + "x..x" + "." * 60), 0, 8)
+    assert seen.failed == 12
+    assert seen.outages == 2
+    assert seen.seconds == pytest.approx(0.5)
+
+
 def test_a_service_that_fails_to_the_end_did_not_recover() -> None:
     seen = outage(requests("." * 20 + "x" * 80), 0, 5)
     assert seen.seconds is None

@@ -34,14 +34,14 @@ k8sha_ok=1; k8sha_rcs=
 if [ "$k8sha_ok" = 1 ]; then
 [ -d "/proc/$k8sha_p" ] || k8sha_leave
 printf '%s begin %s\n' 0123456789abcdef 0
-k8sha_t=$(date +%s%N)
+read -r k8sha_t k8sha_s </proc/uptime; k8sha_b=${k8sha_t%.*}${k8sha_t#*.}
 timeout -k 10 7 sh -eu /dev/fd/3 3<<'0123456789abcdef_0' </dev/null >"$k8sha_d/out" 2>"$k8sha_d/err"
 token='it'"'"'s secret'
 echo "$token" >/run/token
 0123456789abcdef_0
 k8sha_rc=$?
-k8sha_t=$(( ($(date +%s%N) - k8sha_t) / 1000000 ))
-printf '%s did %s %s %s ' 0123456789abcdef 0 "$k8sha_rc" "$k8sha_t"
+read -r k8sha_t k8sha_s </proc/uptime; k8sha_t=${k8sha_t%.*}${k8sha_t#*.}
+printf '%s did %s %s %s ' 0123456789abcdef 0 "$k8sha_rc" $(( (k8sha_t - k8sha_b) * 10 ))
 tail -c 4000000 "$k8sha_d/out" | base64 -w 0; printf ' '
 tail -c 4000000 "$k8sha_d/err" | base64 -w 0; printf ' .\n'
 if [ "$k8sha_rc" != 0 ]; then k8sha_ok=0; fi
