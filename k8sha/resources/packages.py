@@ -59,7 +59,7 @@ class _Packages(Resource):
                 candidates[name] = version
             elif kind == "held":
                 held.add(name)
-        differs = Diff()
+        differs = Diff.of(_INTERRUPTED) if b"interrupted" in seen.split(b"\n") else Diff()
         for name, version in self._wanted():
             if name not in installed:
                 offer = version or candidates.get(name, "") or "from the repository"
@@ -71,6 +71,9 @@ class _Packages(Resource):
         return differs
 
 
+_INTERRUPTED = "an installation was interrupted, and no package may start its services since"
+
+
 @frozen
 class AptPackages(_Packages):
     """Packages of Debian and its family. Services are not started by the installation: configuration comes first."""
@@ -78,6 +81,7 @@ class AptPackages(_Packages):
     def probe(self) -> str:
         names = " ".join(shlex.quote(name) for name, _ in self._wanted())
         return f"""\
+if grep -qs k8sha: /usr/sbin/policy-rc.d; then echo interrupted; fi
 if found=$(dpkg-query -W -f '${{Package}} ${{db:Status-Status}} ${{Version}}\\n' {names} 2>/dev/null); then :
 elif [ $? != 1 ]; then exit 2; fi
 missing=
@@ -105,18 +109,21 @@ fi
             "-y -q --no-install-recommends --allow-change-held-packages"
         )
         return f"""\
+umask 022
 export DEBIAN_FRONTEND=noninteractive
-dpkg --configure -a
 policy=/usr/sbin/policy-rc.d
-if [ -e "$policy" ] && ! grep -q k8sha "$policy"; then policy=; fi
+if [ -e "$policy" ] && ! grep -q k8sha: "$policy"; then policy=; fi
 if [ -n "$policy" ]; then
   trap 'rm -f "$policy"' EXIT
   printf '#!/bin/sh\\n# k8sha: a service starts once it is configured\\nexit 101\\n' >"$policy"
   chmod 0755 "$policy"
 fi
-if ! apt-get install {options} {wanted} >/run/k8sha/apt.out 2>&1; then
+install() {{ apt-get install {options} {wanted}; }}
+if ! install >/run/k8sha/apt.out 2>&1; then
+  cat /run/k8sha/apt.out >&2
+  dpkg --configure -a
   apt-get update -q -o DPkg::Lock::Timeout=300
-  apt-get install {options} {wanted}
+  install
 fi""" + (f"\napt-mark hold {names}" if self.hold else "")
 
 
