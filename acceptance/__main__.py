@@ -17,7 +17,8 @@ import pytest
 from rich.console import Console
 from rich.markup import escape
 
-from .conftest import SESSION, TELL
+from .conftest import COMMAND, SESSION, TELL
+from .options import NOT_TESTED
 from .session import Session
 from .tell import Tell
 
@@ -38,6 +39,7 @@ class Display:
     def pytest_configure(self, config: pytest.Config) -> None:
         """Before the suite's own: it looks for our Tell."""
         config.stash[TELL] = Tell(self.console)
+        config.stash[COMMAND] = " ".join(["python -m acceptance", *sys.argv[1:]])
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         self.session = session.config.stash[SESSION]
@@ -51,6 +53,9 @@ class Display:
             crash = getattr(report.longrepr, "reprcrash", None)
             said = str(crash.message) if crash is not None else report.longreprtext
             self.problems.append(f"{name}: {said}")
+            if NOT_TESTED in said:
+                self.console.print(f"[dim]- {escape(name)}: {NOT_TESTED}[/]", soft_wrap=True)
+                return
             self.console.print(f"[red]{escape(said)}[/]", soft_wrap=True, highlight=False)
 
     def pytest_internalerror(self, excrepr: object) -> None:
@@ -60,7 +65,7 @@ class Display:
 
 def parser() -> argparse.ArgumentParser:
     """The options; those of pytest's that a user may need are passed on."""
-    first, _, rest = (__doc__ or "").partition("\n\n")
+    first, _, rest = (__doc__ or "").replace("``", "").partition("\n\n")
     made = argparse.ArgumentParser(
         "python -m acceptance", description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -85,7 +90,7 @@ def arguments(given: argparse.Namespace) -> list[str]:
         option = f"--{name.replace('_', '-')}"
         if value is True:
             found.append(option)
-        elif value not in (None, False):
+        elif value is not None and value is not False:
             found += [option, str(value)]
     return found
 

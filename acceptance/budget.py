@@ -11,7 +11,7 @@ from types import TracebackType
 from k8sha import Check, NotYet, wait_for
 from k8sha.kube import Api, Json, ready
 
-from .subject import NAMESPACE
+from .subject import NAMESPACE, open_namespace
 
 __all__ = ["LEAST", "REPLICAS", "Pods"]
 
@@ -31,7 +31,7 @@ class Pods:
         self._api = api
 
     def __enter__(self) -> Pods:
-        self._api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+        open_namespace(self._api)
         self._api.apply(_deployment(self._pause_image()))
         self.allow(REPLICAS - LEAST)
         self.all_ready()

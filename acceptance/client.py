@@ -196,6 +196,7 @@ class Client:
         path = "/watch"
         if self.target["namespace"]:
             path = f"/api/v1/namespaces/{self.target['namespace']}/configmaps?watch=1&resourceVersion={self.version}"
+            path += f"&labelSelector=k8sha-acceptance%3D{self.target['prefix']}"
         async with asyncio.timeout(30):  # client-go's limit for a connection to be made
             reader, writer = await asyncio.open_connection(
                 self.target["host"], self.target["port"], ssl=self.context, server_hostname=self.target["name"]

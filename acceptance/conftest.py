@@ -22,6 +22,9 @@ ORDER = ("test_install", "test_drift", "test_faults", "test_planned", "test_comp
 TELL = pytest.StashKey[Tell]()
 """A caller that shows the run in its own way puts its Tell here."""
 
+COMMAND = pytest.StashKey[str]()
+"""And how it was called."""
+
 SESSION = pytest.StashKey[Session]()
 
 
@@ -79,7 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
         seed=seed if seed is not None else time.time_ns() % 100_000,
         slack=value("--slack"),
         repeat=value("--repeat"),
-        command=" ".join(["pytest", *config.invocation_params.args]),
+        command=config.stash.get(COMMAND, " ".join(["pytest", *map(str, config.invocation_params.args)])),
     )
     tell = config.stash.get(TELL, None)
     if tell is None:
@@ -129,7 +132,7 @@ def healthy(request: pytest.FixtureRequest, session: Session) -> Session:
     """A cluster that verify() finds nothing wrong with. Fails here, before the test: an error, not a failure."""
     if session.broken:
         first = session.broken.strip().splitlines()[0]
-        session.certificate.untested.append(Untested(request.node.name, f"the cluster was broken before: {first}"))
+        session.certificate.untested.insert(0, Untested(request.node.name, f"the cluster was broken before: {first}"))
     session.check_health()
     return session
 

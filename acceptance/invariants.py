@@ -17,17 +17,20 @@ __all__ = ["lost_writes", "one_holder", "watch_lost_nothing", "whole"]
 PAGE = 500
 
 
-def lost_writes(subject: Subject, acknowledged: Iterable[str]) -> tuple[str, ...]:
-    """Objects whose creation was acknowledged and that are not there."""
+def lost_writes(subject: Subject, prefix: str, acknowledged: Iterable[str]) -> tuple[str, ...]:
+    """Objects of one workload, told by its prefix, whose creation was acknowledged and that are not there."""
     plane = subject.plane
     if plane is None:
         return ()
     names: set[str] = set()
     more = ""
     while True:
-        page = plane.api.get(
-            f"/api/v1/namespaces/{NAMESPACE}/configmaps", limit=str(PAGE), **({"continue": more} if more else {})
-        )
+        query = {
+            "limit": str(PAGE),
+            "labelSelector": f"k8sha-acceptance={prefix}",
+            **({"continue": more} if more else {}),
+        }
+        page = plane.api.get(f"/api/v1/namespaces/{NAMESPACE}/configmaps", **query)
         names.update(item["metadata"]["name"] for item in page["items"])
         more = page["metadata"].get("continue", "")
         if not more:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-__all__ = ["NOT_TESTED", "NO_KUBERNETES", "Broken", "Options"]
+__all__ = ["NEVER_TESTED", "NOT_TESTED", "NO_KUBERNETES", "Broken", "Options"]
 
 NOT_TESTED = "not put to the test, for the cluster was broken before"
 NO_KUBERNETES = (
@@ -14,6 +14,13 @@ NO_KUBERNETES = (
     "For the whole cluster pass --bundle PATH (docs/bundle.md says how to make one), or run where package repositories "
     "can be reached."
 )
+
+NEVER_TESTED = (
+    ("A partition of the network, a full disk, a clock that jumps", "This suite does not inject them."),
+    ("The loss of a majority of masters, or of a whole site", "Nothing is promised: etcd has no majority then."),
+    ("What the hosts share", "Power, switches and storage under several of them fail together."),
+)
+"""What a reader might think was tested."""
 
 
 class Broken(AssertionError):

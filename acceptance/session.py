@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import runpy
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,18 +11,17 @@ from random import Random
 import pytest
 from attrs import define, evolve, field
 
-from k8sha import Cluster, K8shaError, Report, StageBegan, VerifyError
+from k8sha import Check, K8shaError, NotReady, NotYet, Report, StageBegan, VerifyError, wait_for
 from k8sha.events import Event
 
 from . import facts, report
-from .faults import Fault
-from .lab.commands import REPOSITORY
-from .lab_cluster import find_origin, kubernetes_cluster, stand_in_cluster
-from .options import NO_KUBERNETES, NOT_TESTED, Broken, Options
+from .bring_up import from_lab, from_module, the_lab
+from .faults import Fault, Promise
+from .options import NEVER_TESTED, NOT_TESTED, Broken, Options
 from .record import Certificate, FaultEntry, Step, Untested, moment
-from .subject import NAMESPACE, Power, Subject
+from .subject import NAMESPACE, Subject, open_namespace
 from .tell import Tell
-from .topology import DEFAULT, TopologyError
+from .topology import TopologyError
 from .trial import Trial, TrialError
 from .vagrant import Lab, LabError
 from .workload import Workload
@@ -64,6 +61,7 @@ class Session:
                 f"Every promise was loosened by the factor {options.slack:g}: this run tells whether faults are "
                 "survived, not how fast."
             )
+        made.untested += [Untested(title, reason) for title, reason in NEVER_TESTED]
         return cls(options, tell, made)
 
     @property
@@ -73,7 +71,10 @@ class Session:
             if self.broken:
                 raise TrialError(NOT_TESTED)
             try:
-                self._subject = self._from_module(self.options.cluster) if self.options.cluster else self._from_lab()
+                if self.options.cluster is not None:
+                    self._subject = from_module(self.options.cluster)
+                else:
+                    self._subject = from_lab(self.open_lab(), self.options, self.certificate, self.tell)
             except (K8shaError, LabError, TopologyError, OSError) as error:
                 self.broken = self.certificate.interrupted = str(error)
                 raise
@@ -85,34 +86,10 @@ class Session:
                 self.certificate.version = f"Kubernetes v{self._subject.plane.version}"
         return self._subject
 
-    def _from_module(self, path: Path) -> Subject:
-        """The user's own: a module that defines ``cluster``, and ``power`` if there is power over its machines."""
-        names = runpy.run_path(str(path), run_name="cluster")
-        cluster = names.get("cluster")
-        if not isinstance(cluster, Cluster):
-            raise pytest.UsageError(f"{path} defines no `cluster` that is a k8sha.Cluster")
-        power: Power | None = names.get("power")
-        return Subject(cluster, path.name, power)
-
-    def _from_lab(self) -> Subject:
-        lab = self.open_lab()
-        origin = find_origin(self.options.bundle, stand_ins=self.options.stand_ins)
-        title = f"Lab {lab.topology.network}"
-        if origin.source is None or origin.version is None:
-            self.certificate.notes.append(NO_KUBERNETES.format(reason=origin.words))
-            self.tell.say(f"no Kubernetes: {origin.words}")
-            return Subject(stand_in_cluster(lab), title, lab)
-        self.certificate.facts.append(("Kubernetes comes from", origin.words))
-        self.tell.say(f"Kubernetes {origin.version}: {origin.words}")
-        return Subject(kubernetes_cluster(lab, origin.source, origin.version), title, lab)
-
     def open_lab(self) -> Lab:
         """The lab, up. Its hosts are ours to throw away at the end if there were none before."""
         if self.lab is None:
-            topology = Path(os.environ.get("K8SHA_TOPOLOGY", DEFAULT))
-            home = Path(os.environ.get("VAGRANT_DOTFILE_PATH", REPOSITORY / ".vagrant"))
-            provider = os.environ.get("VAGRANT_DEFAULT_PROVIDER", "docker")
-            self.lab = Lab(topology, home=home, provider=provider, listen=self.tell.say)
+            self.lab = the_lab(self.tell.say)
         if self.options.lab:
             self.lab_is_ours = set(self.lab.status().values()) == {"absent"}
             self.lab.up()
@@ -142,21 +119,29 @@ class Session:
         stages = sum(len(event.hosts) for event in self.events if isinstance(event, StageBegan))
         return len(self.subject.cluster.hosts) + stages
 
-    def check_health(self) -> None:
-        """``verify()`` finds nothing wrong, unless it just did. Raises VerifyError, and then all is over."""
+    def check_health(self, *, patience: float = 60.0) -> None:
+        """``verify()`` finds nothing wrong within so many seconds, or just did. Raises NotReady; then all is over."""
         if self.broken:
             raise TrialError(NOT_TESTED)
         if not self.installed:
             self.install()
         if time.monotonic() - self._healthy_at < HEALTHY_FOR:
             return
+
+        def look() -> str:
+            try:
+                looked = self.subject.cluster.verify(progress)
+            except VerifyError as error:
+                raise NotYet(str(error)) from None
+            self.certificate.checks = [(checked.check, checked.detail) for checked in looked]
+            return ""
+
         try:
             with self.tell.progress() as progress:
-                looked = self.subject.cluster.verify(progress)
-        except VerifyError as error:
-            self.broken = str(error)
+                wait_for(Check("verify() finds nothing wrong", look), timeout=patience, interval=2.0)
+        except NotReady as error:
+            self.broken = error.last
             raise
-        self.certificate.checks = [(checked.check, checked.detail) for checked in looked]
         self._healthy_at = time.monotonic()
 
     def describe(self) -> None:
@@ -225,22 +210,21 @@ class Session:
 
     @contextmanager
     def workload(self, prefix: str, *, subject: Subject | None = None, watch: bool = True) -> Iterator[Workload]:
-        """The client at work, on the cluster under test or another one; what it wrote is deleted in the end."""
+        """The client at work, on the cluster under test or another one."""
         subject = subject or self.subject
-        plane = subject.plane
-        base = f"/api/v1/namespaces/{NAMESPACE}"
-        if plane is not None:
-            plane.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-        try:
-            with Workload(subject.target(prefix=f"{prefix}-{int(time.time())}", watch=watch)) as client:
-                yield client
-        finally:
-            if plane is not None and not self.broken:
-                plane.api.request("delete", f"{base}/configmaps", query={"labelSelector": "k8sha-acceptance"})
+        if subject.plane is not None:
+            open_namespace(subject.plane.api)
+        with Workload(subject.target(prefix=f"{prefix}-{int(time.time())}", watch=watch)) as client:
+            yield client
+
+    @property
+    def tolerated(self) -> int:
+        """How many requests may fail where none should: 0, unless promises are loosened."""
+        return Promise(failed=0).loosened(self.options.slack).failed or 0
 
     def skip(self, title: str, reason: str) -> None:
         """Put on record that something was not tested, and leave the test."""
-        self.certificate.untested.append(Untested(title, reason))
+        self.certificate.untested.insert(0, Untested(title, reason))
         self.save()
         pytest.skip(reason)
 
@@ -251,8 +235,15 @@ class Session:
         return self.page
 
     def close(self) -> None:
-        """Let go of the hosts; throw the lab away if we made it and are not to keep it."""
-        if self._subject is not None:
-            self._subject.cluster.close()
-        if self.lab is not None and self.lab_is_ours and not self.options.keep:
-            self.lab.destroy()
+        """Tidy up in the cluster and let go of the hosts; throw the lab away if we made it and are not to keep it."""
+        goes = self.lab is not None and self.lab_is_ours and not self.options.keep
+        try:
+            if self._subject is not None:
+                if self._subject.plane is not None and self.installed and not goes:
+                    self._subject.plane.api.delete(f"/api/v1/namespaces/{NAMESPACE}")
+                self._subject.cluster.close()
+        except K8shaError as error:
+            self.tell.say(f"the namespace {NAMESPACE} is left behind: {error}")
+        finally:
+            if self.lab is not None and goes:
+                self.lab.destroy()

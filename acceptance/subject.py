@@ -10,13 +10,26 @@ from typing import Protocol, TypeVar
 import yaml
 from attrs import frozen
 
-from k8sha import Cluster, Component, ControlPlane, Endpoint, EtcdCluster, Host, LoadBalancer, Workers
+from k8sha import (
+    Check,
+    Cluster,
+    Component,
+    ControlPlane,
+    Endpoint,
+    EtcdCluster,
+    Host,
+    LoadBalancer,
+    NotYet,
+    Workers,
+    wait_for,
+)
+from k8sha.kube import Api
 
 from .baseline import GuideBalancers
 from .standin import StandIns
 from .workload import Target
 
-__all__ = ["Power", "Subject", "part"]
+__all__ = ["NAMESPACE", "Power", "Subject", "open_namespace", "part"]
 
 NAMESPACE = "k8sha-acceptance"
 
@@ -160,6 +173,20 @@ class Subject:
                 kernels.add(boot)
                 found.append((host.name, float(load.split()[0])))
         return tuple(found)
+
+
+def open_namespace(api: Api) -> None:
+    """The namespace that everything of ours is in; one that is about to go is waited for, as long as that takes."""
+    path = f"/api/v1/namespaces/{NAMESPACE}"
+
+    def look() -> str:
+        found = api.found(path)
+        if found is not None and found["status"]["phase"] == "Terminating":
+            raise NotYet("an earlier one is still being emptied")
+        return ""
+
+    wait_for(Check(f"the namespace {NAMESPACE} can be made", look), timeout=300, interval=1.0)
+    api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
 
 
 def credentials(kubeconfig: str) -> tuple[str, str, str]:

@@ -105,7 +105,7 @@ class Trial:
     def _with_invariants(self, run: Run, end: float) -> Run:
         """The run, with what must be true after every fault and is not."""
         acknowledged = self.workload.acknowledged(before=end - 1)
-        lost = invariants.lost_writes(self.subject, acknowledged)
+        lost = invariants.lost_writes(self.subject, self.workload.target.prefix, acknowledged)
         found = (
             invariants.one_holder(self.subject),
             f"{len(lost)} acknowledged writes are lost: {', '.join(lost[:5])}" if lost else "",

@@ -97,6 +97,7 @@ class Workload:
             self._process.wait()
         self._take_in()
         self._folder.cleanup()
+        self._process = self._folder = None
 
     @property
     def _book(self) -> Path:
@@ -114,7 +115,7 @@ class Workload:
         return time.monotonic()
 
     def history(self) -> History:
-        """Everything up to this moment. Raises WorkloadError if the client has died."""
+        """Everything up to this moment, or to the end. Raises WorkloadError if the client has died."""
         if self._process is not None and self._process.poll() is not None:
             raise WorkloadError(f"the client has ended: {self._complaints.read_text()[-2000:].strip()}")
         self._take_in()
@@ -177,7 +178,7 @@ class Workload:
         return ""
 
     def _take_in(self) -> None:
-        if not self._book.exists():
+        if self._folder is None or not self._book.exists():
             return
         with self._book.open("rb") as file:
             file.seek(self._read)

@@ -245,6 +245,7 @@ def test_options_are_passed_on() -> None:
     assert passed[1:5] == ["-c", passed[2], "-p", "no:terminal"]
     assert "--junitxml=/r/junit.xml" in passed
     assert {"--keep", "--repeat", "3", "--bundle", "/b"} <= set(passed)
+    assert "0" in arguments(given(repeat=0, report="/r"))  # for pytest to refuse
     assert not {"--cluster", "--seed", "--no-faults", "None"} & set(passed)
 
 
