@@ -39,12 +39,13 @@ _KEEP = """\
 umask 077; set -e; d={d}
 mkdir -p {folder}; exec 8<{folder}; flock 8
 if [ -f "$d" ] && [ "$(stat -c %s "$d")" = {size} ]; then echo have; exit; fi
+rm -f "$d.part"
 free=$(($(stat -f -c '%a * %S' {folder})))
 if [ "$free" -lt {size} ]; then echo "it needs {size} bytes, $free are free"; exit 1; fi
 trap 'rm -f "$d.part"' EXIT
 echo send
 cat >"$d.part"
-if [ "$(stat -c %s "$d.part")" != {size} ]; then echo 'it did not arrive whole'; exit 1; fi
+if [ "$(stat -c %s "$d.part")" != {size} ]; then rm -f "$d.part"; echo 'it did not arrive whole'; exit 1; fi
 mv "$d.part" "$d"
 """
 
