@@ -70,8 +70,8 @@ class Machine:
     """A host with facts in place of files. ``probe NAME`` prints one, ``set NAME VALUE`` makes it so.
 
     What goes wrong is told beforehand: ``fails`` has exit code and stderr by name, ``stubborn`` names are set in vain,
-    ``cut`` is a name at which the link is lost (``before``, ``begin``, ``end`` or ``probes`` say when), ``disturbs``
-    says which other fact a change undoes.
+    ``cut`` is a name at which the link is lost (``before``, ``begin`` or ``end`` say when; with no name, ``probes`` are
+    any, ``probes again`` those after changes), ``disturbs`` says which other fact a change undoes.
     """
 
     name: str
@@ -125,6 +125,8 @@ class Machine:
             yield Did(index, exit, b"", err, 0.5)
             self._cut(name, "end")
         self._cut("", "probes")
+        if program.applies:
+            self._cut("", "probes again")
         if program.probes:
             yield Saw(tuple(self._probe(snippet) for snippet in program.probes))
         yield End()
