@@ -14,7 +14,6 @@ from k8sha import (
     BundleError,
     Cluster,
     ControlPlane,
-    EtcdCluster,
     Host,
     LoadBalancer,
     NodeSettings,
@@ -99,17 +98,15 @@ def kubernetes_cluster(lab: Lab, source: Bundle | Upstream, version: Version) ->
     topology = lab.topology
     masters = lab_hosts(lab, topology.masters)
     lb = LoadBalancer(lab_hosts(lab, topology.balancers), str(topology.vip), masters)
-    etcd = EtcdCluster(masters)
     plane = ControlPlane(
         hosts=masters,
-        etcd=etcd,
         endpoint=lb.endpoint,
         version=version,
         source=source,
         settings=CONTAINER if lab.provider == "docker" else NodeSettings(),
     )
     workers = Workers(hosts=lab_hosts(lab, topology.workers), plane=plane)
-    return Cluster(lb, etcd, plane, workers, HostRoutes(plane, workers))
+    return Cluster(lb, plane, workers, HostRoutes(plane, workers))
 
 
 def stand_in_cluster(lab: Lab) -> Cluster:

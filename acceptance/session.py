@@ -129,6 +129,7 @@ class Session:
             return
 
         def look() -> str:
+            self._check_network()
             try:
                 looked = self.subject.cluster.verify(progress)
             except VerifyError as error:
@@ -212,10 +213,17 @@ class Session:
     def workload(self, prefix: str, *, subject: Subject | None = None, watch: bool = True) -> Iterator[Workload]:
         """The client at work, on the cluster under test or another one."""
         subject = subject or self.subject
+        self._check_network()
         if subject.plane is not None:
             open_namespace(subject.plane.api)
         with Workload(subject.target(prefix=f"{prefix}-{int(time.time())}", watch=watch)) as client:
             yield client
+
+    def _check_network(self) -> None:
+        """Raises LabError where the lab's network is gone: what is sent to its addresses would leave this machine."""
+        if self.lab is not None and not self.lab.bridge_up():
+            self.broken = f"the lab's network {self.lab.topology.network} is gone"
+            raise LabError(self.broken)
 
     @property
     def tolerated(self) -> int:

@@ -16,7 +16,6 @@ from k8sha import (
     Component,
     ControlPlane,
     Endpoint,
-    EtcdCluster,
     Host,
     LoadBalancer,
     NotYet,
@@ -130,8 +129,7 @@ class Subject:
         plane = self.plane
         if plane is None:
             raise LookupError("there is no etcd")
-        etcd = plane.etcd or EtcdCluster(plane.hosts)
-        for name, view in etcd.views().items():
+        for name, view in plane.etcd.views().items():
             if view.own_id == view.leader:
                 return next(host for host in plane.hosts if host.name == name)
         raise LookupError("no etcd member says that it leads")

@@ -1,6 +1,6 @@
 """Two load balancers, three masters, three workers: a highly available cluster."""
 
-from k8sha import SSH, Bundle, Cluster, ControlPlane, EtcdCluster, Host, LoadBalancer, Upstream, Workers
+from k8sha import SSH, Bundle, Cluster, ControlPlane, Host, LoadBalancer, Upstream, Workers
 from k8sha.addons import HostRoutes
 
 ssh = SSH(user="vagrant", key="~/.ssh/k8sha")
@@ -15,12 +15,9 @@ masters = [host("master-1", 10), host("master-2", 11), host("master-3", 12)]
 machines = [host("worker-1", 20), host("worker-2", 21), host("worker-3", 22)]
 
 lb = LoadBalancer(balancers, vip="192.168.56.100", backends=masters)
-etcd = EtcdCluster(masters)
-plane = ControlPlane(
-    hosts=masters, etcd=etcd, endpoint=lb.endpoint, version="1.33.13", source=Bundle.find() or Upstream()
-)
+plane = ControlPlane(hosts=masters, endpoint=lb.endpoint, version="1.33.13", source=Bundle.find() or Upstream())
 workers = Workers(hosts=machines, plane=plane)
-cluster = Cluster(lb, etcd, plane, workers, HostRoutes(plane, workers))
+cluster = Cluster(lb, plane, workers, HostRoutes(plane, workers))
 
 if __name__ == "__main__":
     with cluster:

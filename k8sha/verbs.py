@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from queue import SimpleQueue
 from threading import Event as Flag
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ from k8sha.waiting import NotYet
 if TYPE_CHECKING:
     from k8sha.component import Component
 
-__all__ = ["install", "plan", "preflight", "verify"]
+__all__ = ["drive", "install", "locked", "plan", "preflight", "verify"]
 
 
 @frozen
@@ -38,7 +39,11 @@ class _Hosts:
 
     @classmethod
     def of(cls, components: Iterable[Component]) -> _Hosts:
-        given = {id(host): host for component in components for host in component.hosts}
+        return cls.of_hosts(host for component in components for host in component.hosts)
+
+    @classmethod
+    def of_hosts(cls, hosts: Iterable[Host]) -> _Hosts:
+        given = {id(host): host for host in hosts}
         return cls(tuple(dict.fromkeys(given.values())), tuple(given.values()))
 
     def open(self, listen: Listener, who: str | None) -> None:
@@ -129,7 +134,7 @@ def plan(components: Iterable[Component], listen: Listener = ignore) -> Plan:
             found += part
             return outcome
 
-        _drive(component, carry_out)
+        drive(component.stages(), carry_out)
     return evolve(found, trips=hosts.trips() - before)
 
 
@@ -156,7 +161,7 @@ def install(components: Iterable[Component], listen: Listener = ignore) -> Repor
             return outcome
 
         hold(not components[index].begins_early)
-        _drive(components[index], carry_out)
+        drive(components[index].stages(), carry_out)
 
     try:
         hosts.open(listen, holder())
@@ -173,8 +178,19 @@ def _report(results: list[list[Result]], trips: int, began: float) -> Report:
     return Report(tuple(result for lane in results for result in lane), trips, time.monotonic() - began)
 
 
-def _drive(component: Component, carry_out: Callable[[Stage], Outcome]) -> None:
-    stages = component.stages()
+@contextlib.contextmanager
+def locked(hosts: Iterable[Host], listen: Listener, who: str) -> Iterator[None]:
+    """Every host's lock, taken at once and given up at the end. Raises HostBusy, with none of them kept."""
+    all_hosts = _Hosts.of_hosts(hosts)
+    try:
+        all_hosts.open(listen, who)
+        yield
+    finally:
+        all_hosts.close()
+
+
+def drive(stages: Generator[Stage, Outcome, None], carry_out: Callable[[Stage], Outcome]) -> None:
+    """Carry out stages in order, sending each one's outcome back to where they come from."""
     try:
         stage = next(stages)
         while True:

@@ -49,10 +49,8 @@ def control_plane_checks(plane: ControlPlane) -> Iterator[Check]:
         f"an API server answers through {plane.endpoint}",
         lambda: _readyz(plane.hosts[-1], plane.endpoint.host, plane.endpoint.port),
     )
-    if plane.etcd is None:
-        from k8sha.components.etcd import EtcdCluster
-
-        yield from EtcdCluster(plane.hosts).checks()
+    if plane.etcd.stacked:  # one on its own hosts is a component of its own
+        yield from plane.etcd.checks()
     yield Check(f"no certificate ends within {EXPIRY_DAYS} days", lambda: _certificates(plane.hosts))
     yield Check("CoreDNS runs, and resolves the kubernetes Service from every master", lambda: _dns(api, plane.hosts))
 

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 
 from k8sha.component import Checks, Component, Requirements, Stages
 from k8sha.components.checks import control_plane_checks
@@ -61,6 +61,10 @@ def _as_version(text: str | Version) -> Version:
     return Version.parse(text)
 
 
+def _stacked(plane: ControlPlane) -> EtcdCluster:
+    return EtcdCluster(plane.hosts, stacked=True)
+
+
 @frozen(kw_only=True)
 class ControlPlane(Component):
     """Masters that run API server, controller manager, scheduler and etcd, made by kubeadm behind one endpoint.
@@ -76,7 +80,7 @@ class ControlPlane(Component):
     endpoint: Endpoint
     version: Version = field(converter=_as_version)
     source: Source
-    etcd: EtcdCluster | None = None
+    etcd: EtcdCluster = field(default=Factory(_stacked, takes_self=True))
     settings: NodeSettings = field(factory=NodeSettings)
     cluster: ClusterSettings = field(factory=ClusterSettings)
     ca: CertificateAuthority = field(factory=CertificateAuthority)
@@ -93,7 +97,7 @@ class ControlPlane(Component):
             values = [getattr(host, attribute) for host in self.hosts]
             for value in sorted({value for value in values if values.count(value) > 1}):
                 problems.append(Problem("ControlPlane", f"{attribute} {value} is given twice"))
-        if self.etcd is not None and self.etcd.hosts != self.hosts:
+        if self.etcd.stacked and self.etcd.hosts != self.hosts:
             problems.append(
                 Problem("ControlPlane", "its etcd runs on other hosts", "stacked etcd runs on the masters themselves")
             )

@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from k8sha.component import Checks, Component
 from k8sha.errors import ConfigError
+from k8sha.etcd.access import Access
 from k8sha.hosts.host import Host, as_hosts
 from k8sha.report import Diff
 from k8sha.resources.resource import Condition
@@ -19,11 +20,8 @@ from k8sha.waiting import Check, NotYet
 
 __all__ = ["EtcdCluster", "Member", "StackedEtcdHealthy", "View", "forget_member"]
 
-_PKI = "/etc/kubernetes/pki/etcd"
-_CURL = (
-    f"curl -sS --max-time 5 --cacert {_PKI}/ca.crt --cert {_PKI}/healthcheck-client.crt "
-    f"--key {_PKI}/healthcheck-client.key"
-)
+_STACKED = Access(stacked=True)
+_PKI, _CURL = _STACKED.pki, _STACKED.curl
 _LIST = f"{_CURL} https://127.0.0.1:2379/v3/cluster/member/list -d '{{\"linearizable\":false}}'"
 
 
@@ -164,18 +162,25 @@ def parse_view(text: str) -> View:
 
 @frozen
 class EtcdCluster(Component):
-    """The etcd of a control plane, on the masters themselves ("stacked"): kubeadm makes it member by member.
+    """An etcd of one, three or five members, each on a host of its own under systemd, with its own TLS; or, with
+    ``stacked``, the one inside a control plane, that kubeadm makes member by member on the masters themselves.
 
-    ``install`` has nothing to do of its own; ``verify`` and ``views`` ask every member what it sees.
+    Of a stacked one ``install`` has nothing to do; ``verify`` and ``views`` ask every member what it sees.
     """
 
     hosts: tuple[Host, ...] = field(converter=as_hosts)
+    stacked: bool = field(default=False, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        if len(self.hosts) not in (1, 3, 5):
+        if len(self.hosts) not in (1, 3, 5) and not self.stacked:  # of a stacked one its control plane says so
             raise ConfigError.of(
                 "EtcdCluster", f"{len(self.hosts)} members", "take 1, 3 or 5: an even number tolerates no more losses"
             )
+
+    @property
+    def access(self) -> Access:
+        """Where each member's things are on its host."""
+        return Access(self.stacked)
 
     def views(self) -> dict[str, View]:
         """What each member sees, by host name. Raises NotYet naming the first that does not answer."""

@@ -46,26 +46,34 @@ class LocalShell:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self._in, self._out = self.process.stdin, self.process.stdout
+        self._closed, self._close = os.pipe()  # wakes whoever reads in another thread
 
     def write(self, data: bytes) -> None:
         for old, new in self._replaced:
             data = data.replace(old, new)
         view = memoryview(data)
         while view:
+            if self._in.closed:
+                raise OSError("the shell was closed")
             view = view[self._in.write(view) or 0 :]
 
     def read(self, timeout: float) -> bytes:
         with selectors.DefaultSelector() as selector:
+            selector.register(self._closed, selectors.EVENT_READ)
             selector.register(self._out, selectors.EVENT_READ)
-            if not selector.select(timeout):
-                raise TimeoutError
-        return os.read(self._out.fileno(), 1 << 16)
+            ready = {key.fd for key, _ in selector.select(timeout)}
+        if not ready:
+            raise TimeoutError
+        return b"" if self._closed in ready else os.read(self._out.fileno(), 1 << 16)
 
     def deafen(self) -> None:
         """Read nothing more: what the shell prints from now on hits a closed pipe."""
         self._out.close()
 
     def close(self) -> None:
+        if self._in.closed:
+            return
+        os.write(self._close, b"x")
         with contextlib.suppress(BrokenPipeError):
             self._in.close()
         self._out.close()
@@ -74,6 +82,10 @@ class LocalShell:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+    def __del__(self) -> None:
+        os.close(self._closed)
+        os.close(self._close)
 
 
 class LocalLink(ShellLink):
