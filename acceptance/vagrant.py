@@ -137,7 +137,18 @@ class Lab:
 
     def freeze(self, name: str) -> None:
         """Stops the machine's processor: its memory and its addresses stay, nothing in it runs. Undone by `thaw`."""
-        self._bring(name, self._freeze, "frozen")
+
+        def refusal() -> str:
+            try:
+                self._bring(name, self._freeze, "frozen")
+            except LabError as error:
+                if "unable to freeze" in error.stderr:
+                    return error.stderr
+                raise
+            return ""
+
+        # The kernel gives up where new processes come faster than it can stop them, as on a busy host.
+        self._wait(self.topology[name], "it is frozen", refusal, seconds=20)
 
     def thaw(self, name: str) -> None:
         """Lets a frozen machine go on where it stood."""
