@@ -118,13 +118,21 @@ class Channel:
 class LateChannel:
     """A shell that is opened when it is first spoken to: a host that is only jumped through needs none."""
 
-    def __init__(self, open: Callable[[], Channel]) -> None:
+    def __init__(self, open: Callable[[str], Channel]) -> None:
         self._open = open
         self._channel: Channel | None = None
 
+    @property
+    def opened(self) -> bool:
+        return self._channel is not None
+
+    def open(self, script: str) -> None:
+        """Open it now, by this script for /bin/sh, which ends by becoming the shell."""
+        self._channel = self._open(script)
+
     def write(self, data: bytes) -> None:
         if self._channel is None:
-            self._channel = self._open()
+            self._channel = self._open("exec /bin/sh -s")
         self._channel.write(data)
 
     def read(self, timeout: float) -> bytes:

@@ -88,12 +88,13 @@ class ShellLink:
 
     def run(self, program: Program) -> Iterator[Frame]:
         """See :meth:`Link.run`."""
-        text, self._opening = self._opening + render(program), ""
-        limit = sum(probe.timeout for probe in program.probes) + self.grace
-        limit = max([limit, *(apply.timeout + self.grace for apply in program.applies)])
+        limits = [probe.timeout for probe in program.probes]
+        if len(limits) > 1:  # they share a process first, and run on their own where it does not reach its end
+            limits.append(max(limits))
+        limit = max([sum(limits), *(apply.timeout for apply in program.applies)]) + self.grace
         answered = not program.probes
         try:
-            self._shell.write(text.encode())
+            self._send(program)
             while True:
                 line = self._line(limit)
                 frame = parse(line, program.nonce)
@@ -106,11 +107,19 @@ class ShellLink:
                     raise self._lost("the probes' answer was damaged")
                 yield frame
                 if isinstance(frame, End):
+                    self._sent(program)
                     return
         except TimeoutError:
             raise Unreachable(self._host, f"no answer for {limit:.0f} s", "look at the host, then run again") from None
         except (OSError, EOFError) as error:
             raise self._lost(f"the link was lost ({error})" if str(error) else "the link was lost") from None
+
+    def _send(self, program: Program) -> None:
+        text, self._opening = self._opening + render(program), ""
+        self._shell.write(text.encode())
+
+    def _sent(self, program: Program) -> None:
+        """Called once a program is over."""
 
     def _lost(self, cause: str) -> Unreachable:
         """An error that quotes what the host's shell said besides its frames: often the reason."""

@@ -1,10 +1,13 @@
 """Snippets of shell text in, one program out; the program's output in, frames out. Pure: nothing here does I/O.
 
 A program is one function that the host's shell calls on the last line, so an upload that is cut off runs nothing.
-Each snippet runs as its own ``timeout N sh -eu`` with stdin from /dev/null and its output captured: a syntax error, an
-``exit``, a ``cd`` or a greedy ``read`` in one cannot hurt its neighbours. Applies run in order and stop at the first
-that fails; then all probes run. A probe's output comes in one frame for all, an apply's in a frame of its own, each one
-line. Written for POSIX sh with coreutils and util-linux, which every supported host has.
+Each apply runs as its own ``timeout N sh -eu`` with stdin from /dev/null and its output captured; they run in order and
+stop at the first that fails. Then all probes run, which are alike and many: to start a program costs a host a
+millisecond, so neighbours with the same time limit share one ``timeout N sh``, and each is a subshell of it that reads
+its own text. A syntax error, an ``exit``, a ``cd`` or a greedy ``read`` in one cannot hurt the others; where the shared
+process does not reach its end (a probe hangs, or kills it), whatever it has not answered runs on its own. A probe's
+output comes in one frame for all, an apply's in a frame of its own, each one line. Written for POSIX sh with coreutils
+and util-linux, which every supported host has.
 """
 
 from __future__ import annotations
@@ -13,11 +16,12 @@ import base64
 import binascii
 import secrets
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 from attrs import field, frozen
 
-__all__ = ["Began", "Busy", "Did", "End", "Frame", "Program", "Saw", "Snippet", "opening", "parse", "render"]
+__all__ = ["Began", "Busy", "Did", "End", "Frame", "Program", "Saw", "Snippet", "named", "opening", "parse", "render"]
 
 MAX_OUTPUT = 4_000_000
 """Bytes of one snippet's output that come back: enough for any file that we compare, small enough for memory. Of an
@@ -38,11 +42,13 @@ class Snippet:
 @frozen
 class Program:
     """What one trip carries: applies, in order until one fails, and then probes. ``lock`` takes the host's lock first
-    and keeps it until the link ends; its text says who we are."""
+    and keeps it until the link ends; its text says who we are. What is ``public`` (``lock`` aside) may be seen by every
+    user of the host: it may travel as a process's argument, which saves a round trip."""
 
     probes: tuple[Snippet, ...] = ()
     applies: tuple[Snippet, ...] = ()
     lock: str | None = None
+    public: bool = False
     nonce: str = field(factory=lambda: secrets.token_hex(8))
 
 
@@ -93,8 +99,8 @@ Frame = Busy | Began | Did | Saw | End
 _OPENING = """\
 umask 077
 LC_ALL=C.UTF-8; PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export LC_ALL PATH
-k8sha_run={run}; k8sha_locked=; k8sha_d="$k8sha_run/none"
-mkdir -p "$k8sha_run"
+k8sha_run={run}; k8sha_locked=${{1-}}; k8sha_d="$k8sha_run/none"
+[ -d "$k8sha_run" ] || mkdir -p "$k8sha_run"
 k8sha_p=$PPID; k8sha_q=$PPID
 while [ "$k8sha_q" -gt 1 ]; do
 read -r k8sha_s <"/proc/$k8sha_q/stat" || break
@@ -105,13 +111,16 @@ k8sha_leave() {{ rm -rf "$k8sha_d"; exit 70; }}
 trap k8sha_leave HUP INT PIPE TERM
 """
 
+_NAMED = """\
+printf '%s %s\\n' "$k8sha_p" {who} >"$k8sha_run/holder.new" && mv -f "$k8sha_run/holder.new" "$k8sha_run/holder"
+"""
+
 _LOCK = """\
 if [ -z "$k8sha_locked" ]; then
 exec 9>>"$k8sha_run/lock"
 if flock -n 9; then
 k8sha_locked=1
-printf '%s %s\\n' "$k8sha_p" {who} >"$k8sha_run/holder.new" && mv -f "$k8sha_run/holder.new" "$k8sha_run/holder"
-for k8sha_old in "$k8sha_run"/trip.*; do
+{named}for k8sha_old in "$k8sha_run"/trip.*; do
 k8sha_s=${{k8sha_old##*/trip.}}
 if [ -d "$k8sha_old" ] && [ ! -d "/proc/${{k8sha_s%%.*}}" ]; then rm -rf "$k8sha_old"; fi
 done
@@ -143,6 +152,37 @@ if [ "$k8sha_rc" != 0 ]; then k8sha_ok=0; fi
 fi
 """
 
+# Its answer is there once its exit code is, in .N; when it began is in .N.began.
+_SHARING = """\
+if [ "$2" = all ] || [ "$2" = {i} ]; then
+read -r k8sha_t k8sha_s </proc/uptime; echo "${{k8sha_t%.*}}${{k8sha_t#*.}}" >"$1/.{i}.began"
+( set -eu --; . /dev/fd/4 ) 4<<'{n}_{i}p' >"$1/{i}.out" 2>"$1/{i}.err"
+{text}
+{n}_{i}p
+echo "$?" >"$1/.{i}"
+fi
+"""
+
+# The shared process has a second more than each of its probes: so one that hangs is at fault, as a rule, once that is
+# over; else it began late, and gets its whole time once more, alone.
+_SHARED = """\
+k8sha_look() {{
+timeout -k 5 "$1" sh /dev/fd/3 "$k8sha_d" "$2" 3<<'{n}_{first}s' </dev/null
+{probes}{n}_{first}s
+}}
+k8sha_look {longer} all
+for k8sha_i in {numbers}; do
+k8sha_rc=
+if [ ! -s "$k8sha_d/.$k8sha_i" ]; then
+read -r k8sha_t k8sha_s </proc/uptime; k8sha_b=${{k8sha_t%.*}}${{k8sha_t#*.}}; k8sha_t=$k8sha_b
+if [ -s "$k8sha_d/.$k8sha_i.began" ]; then read -r k8sha_b <"$k8sha_d/.$k8sha_i.began"; fi
+if [ $((k8sha_t - k8sha_b)) -ge {timeout}00 ]; then k8sha_rc=124; else k8sha_look {timeout} "$k8sha_i"; k8sha_rc=$?; fi
+fi
+if [ -s "$k8sha_d/.$k8sha_i" ]; then read -r k8sha_rc <"$k8sha_d/.$k8sha_i"; fi
+k8sha_rcs="$k8sha_rcs,$k8sha_rc"
+done
+"""
+
 _PROBE = """\
 timeout -k 5 {timeout} sh -eu /dev/fd/3 3<<'{n}_{i}p' </dev/null >"$k8sha_d/{i}.out" 2>"$k8sha_d/{i}.err"
 {text}
@@ -151,9 +191,9 @@ k8sha_rcs="$k8sha_rcs,$?"
 """
 
 _SEEN = """\
-rm -f "$k8sha_d/out" "$k8sha_d/err"
 printf '%s seen %s ' {n} "$k8sha_rcs"
-( cd "$k8sha_d"; stat -c '%n:%s' -- * | tr '\\n' ','; printf ' '; head -q -c {limit} -- * | base64 -w 0 )
+( cd "$k8sha_d" && set -- $(stat -c '%n:%s' -- *) && IFS=, && printf '%s ' "$*"
+head -q -c {limit} -- * | base64 -w 0 )
 printf ' .\\n'
 """
 
@@ -163,22 +203,46 @@ def opening(*, run: str = "/run/k8sha") -> str:
     return _OPENING.format(run=shlex.quote(run))
 
 
+def named(who: str) -> str:
+    """What writes down who holds the host's lock, for a shell that has it."""
+    return _NAMED.format(who=shlex.quote(who.replace("\n", " ")))
+
+
 def render(program: Program) -> str:
     """The text of a program, ready for a shell that has heard :func:`opening`."""
     nonce = program.nonce
     parts = [f"k8sha_{nonce}() {{\n"]
     if program.lock is not None:
-        parts.append(_LOCK.format(n=nonce, who=shlex.quote(program.lock.replace("\n", " "))))
+        parts.append(_LOCK.format(n=nonce, named=named(program.lock)))
     parts.append('k8sha_d=$(mktemp -d "$k8sha_run/trip.$$.XXXXXX") || exit 70\nk8sha_ok=1; k8sha_rcs=\n')
     for index, snippet in enumerate(program.applies):
         text = "".join(f"{name}={shlex.quote(value)}\n" for name, value in snippet.secrets) + snippet.text
         parts.append(_APPLY.format(n=nonce, i=index, timeout=snippet.timeout, text=text, limit=MAX_OUTPUT))
-    for index, snippet in enumerate(program.probes):
-        parts.append(_PROBE.format(n=nonce, i=index, timeout=snippet.timeout, text=snippet.text))
-    if program.probes:
-        parts.append(_SEEN.format(n=nonce, limit=MAX_OUTPUT))
+    parts.extend(_looks(program))
     parts.append(f"rm -rf \"$k8sha_d\"\nprintf '%s end\\n' {nonce}\n}}\nk8sha_{nonce}; unset -f k8sha_{nonce}\n")
     return "".join(parts)
+
+
+def _looks(program: Program) -> Iterator[str]:
+    nonce = program.nonce
+    if program.applies and program.probes:
+        yield 'rm -f "$k8sha_d/out" "$k8sha_d/err"\n'
+    for timeout, group in groupby(enumerate(program.probes), lambda probe: probe[1].timeout):
+        (first, snippet), *others = group
+        if not others:
+            yield _PROBE.format(n=nonce, i=first, timeout=timeout, text=snippet.text)
+            continue
+        probes = [(first, snippet), *others]
+        yield _SHARED.format(
+            n=nonce,
+            first=first,
+            probes="".join(_SHARING.format(n=nonce, i=index, text=probe.text) for index, probe in probes),
+            numbers=" ".join(str(index) for index, _ in probes),
+            timeout=timeout,
+            longer=timeout + 1,
+        )
+    if program.probes:
+        yield _SEEN.format(n=nonce, limit=MAX_OUTPUT)
 
 
 def parse(line: bytes, nonce: str) -> Frame | None:

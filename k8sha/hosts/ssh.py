@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import shlex
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,10 @@ from attrs import field, frozen, validators
 
 from k8sha.errors import AccessDenied, HostError, NotReady, Unreachable
 from k8sha.hosts.channel import ANSWER, Channel, LateChannel, as_root, within
+from k8sha.hosts.first import command, follow_up
+from k8sha.hosts.known import known_lines
 from k8sha.hosts.link import Link, ShellLink
+from k8sha.hosts.program import Program
 from k8sha.waiting import Check, NotYet, wait_for
 
 if TYPE_CHECKING:
@@ -93,12 +97,11 @@ class SSH:
         import paramiko
 
         client = paramiko.SSHClient()
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(client.close)
             with self._told(name, address):
                 self._log_in(client, name, address)
-        except BaseException:
-            client.close()
-            raise
+            undo.pop_all()
         return client
 
     def _log_in(self, client: paramiko.SSHClient, name: str, address: str) -> None:
@@ -107,10 +110,11 @@ class SSH:
         client.set_missing_host_key_policy(paramiko.RejectPolicy())
         try:
             for path in (os.path.expanduser(self.known_hosts), "/etc/ssh/ssh_known_hosts"):
-                for kind, key in (_known(path, _stamp(path)).lookup(self._place(address)) or {}).items():
+                for kind, key in _known(path, self._place(address)).items():
                     client.get_host_keys().add(self._place(address), kind, key)
             path = os.path.expanduser(self.key or "")
-            own = _private_key(path, _stamp(path), self.passphrase) if self.key else None
+            with _reading:
+                own = _private_key(path, _stamp(path), self.passphrase) if self.key else None
         except OSError as error:
             cause = f"{error.filename} can't be read: {error.strerror}"
             raise AccessDenied(name, cause, "check SSH(key=..., known_hosts=...)") from None
@@ -175,7 +179,22 @@ class _SSHLink(ShellLink):
         assert transport is not None, "a client that is logged in has a transport"
         transport.set_keepalive(10)
         self._client, self._transport, self._ssh, self._name = client, transport, ssh, name
-        super().__init__(name, LateChannel(lambda: self._channel("exec /bin/sh -s")))
+        self._late, self._argued = LateChannel(self._channel), False
+        super().__init__(name, self._late)
+
+    def _send(self, program: Program) -> None:
+        """The first program travels with the request for the shell where it may: OpenSSH takes no input before."""
+        script = None if self._late.opened or self._ssh.user != "root" else command(program)  # sudo would log it
+        self._argued = script is not None
+        if script is None:
+            super()._send(program)
+        else:
+            self._late.open(script)
+
+    def _sent(self, program: Program) -> None:
+        if self._argued:
+            self._shell.write(follow_up(program).encode())
+            self._opening = ""
 
     def _channel(self, script: str) -> Channel:
         import paramiko
@@ -261,11 +280,23 @@ def _stamp(path: str) -> int:
     return os.stat(path).st_mtime_ns if os.path.exists(path) else 0
 
 
-@functools.lru_cache(maxsize=16)
-def _known(path: str, stamp: int) -> paramiko.HostKeys:
-    import paramiko
+_reading = threading.Lock()  # many hosts are connected to at once: one of them reads a key, the others wait for it
 
-    return paramiko.HostKeys(path if stamp else None)
+
+def _known(path: str, place: str) -> dict[str, paramiko.PKey]:
+    """The keys that a known_hosts file has for a host, by their kind; the first of each."""
+    import paramiko
+    from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
+
+    keys: dict[str, paramiko.PKey] = {}
+    for line in known_lines(path, place):
+        try:
+            entry = HostKeyEntry.from_line(line)
+        except (paramiko.SSHException, InvalidHostKey):  # a damaged line is no key
+            continue
+        if entry is not None and entry.key is not None:
+            keys.setdefault(entry.key.get_name(), entry.key)
+    return keys
 
 
 @functools.lru_cache(maxsize=16)

@@ -108,7 +108,7 @@ class File(Resource):
             ""
             if self.secret
             else f"""
-  if [ "$sum" != {wanted or "unknown"} ] && [ "$size" -le {_SHOWN} ]; then
+  if [ "$sum" != {wanted or "unknown"} ] && [ "$(stat -c %s {path})" -le {_SHOWN} ]; then
     printf 'content %s\\n' "$(base64 -w 0 <{path})"
   fi"""
         )
@@ -116,7 +116,6 @@ class File(Resource):
 if [ -L {path} ]; then echo kind link
 elif [ -f {path} ]; then
   sum=$(sha256sum <{path}); sum=${{sum%% *}}
-  size=$(stat -c %s {path})
   printf 'kind file\\nsum %s\\nmode 0%s\\nowner %s\\n' "$sum" $(stat -c '%a %U:%G' {path}){show}
 elif [ -e {path} ]; then echo kind other
 else echo kind absent; fi"""

@@ -23,7 +23,7 @@ from k8sha.resources.resource import STATE
 SHELLS = {"dash": ("/usr/bin/dash",), "bash": ("/bin/bash", "--posix"), "busybox": ("/usr/bin/busybox", "sh")}
 
 
-def _hear_signals() -> None:
+def hear_signals() -> None:
     """A test run in the background ignores these, and a shell that is born ignoring a signal can't trap it."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
@@ -41,7 +41,7 @@ class LocalShell:
             stderr=subprocess.STDOUT,
             bufsize=0,
             start_new_session=True,
-            preexec_fn=_hear_signals,
+            preexec_fn=hear_signals,
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,55 @@ def test_a_host_that_cannot_tell_its_facts_is_an_error(make_host: MakeHost, tmp_
     (tools / "ip").chmod(0o755)
     with pytest.raises(ProbeError, match="no network"):
         assert make_host(tools=tools).facts
+
+
+def test_a_probe_that_hangs_costs_its_own_time_and_no_neighbours_answer(host: Host) -> None:
+    """It is one of many that share a process: what came before it is kept, what comes after it runs."""
+    texts = ["echo one; echo error >&2; exit 3", "echo two", "echo half; sleep 1000", "echo four", "exit 5"]
+    began = time.monotonic()
+    replies = host.read(*texts, timeout=3)
+    assert 3 <= time.monotonic() - began < 3 * 2
+    assert replies[:2] == ((3, b"one\n", b"error\n"), (0, b"two\n", b""))
+    assert replies[2] == (124, b"half\n", b"")
+    assert replies[3:] == ((0, b"four\n", b""), (5, b"", b""))
+
+
+def test_each_of_several_probes_that_hang_has_its_own_time(host: Host) -> None:
+    began = time.monotonic()
+    replies = host.read("sleep 1000", "echo two", "sleep 1000", "echo four", timeout=1)
+    assert 2 <= time.monotonic() - began < 10
+    assert [(exit in (124, 143), out) for exit, out, _ in replies] == [  # coreutils' timeout, and busybox's
+        (True, b""),
+        (False, b"two\n"),
+        (True, b""),
+        (False, b"four\n"),
+    ]
+
+
+def test_a_probe_whose_neighbours_took_the_time_gets_its_own(host: Host) -> None:
+    """Four that take 1.3 s each, with 3 s for each of them: the shared process ends before they all have."""
+    assert [reply[:2] for reply in host.read(*["sleep 1.3; echo done"] * 4, timeout=3)] == [(0, b"done\n")] * 4
+
+
+def test_probes_with_time_limits_of_their_own_keep_them(host: Host) -> None:
+    limits = [1, 1, 60, 60, 1]
+    texts = ["sleep 30", "echo a", "sleep 1.5; echo b", "echo c", "sleep 30"]
+    probes = tuple(Snippet(text, limit) for text, limit in zip(texts, limits, strict=True))
+    (saw,) = [frame for frame in frames(host, Program(probes=probes)) if isinstance(frame, Saw)]
+    assert [exit in (124, 143) for exit, _, _ in saw.replies] == [True, False, False, False, True]
+    assert [out for _, out, _ in saw.replies[1:4]] == [b"a\n", b"b\n", b"c\n"]
+
+
+def test_a_probe_that_kills_its_shell_hurts_nobody_and_others_run_once(host: Host, tmp_path: Path) -> None:
+    count = f"echo x >>{tmp_path}/count"
+    replies = host.read(count, "kill -KILL $$", count)
+    assert [exit for exit, _, _ in replies] == [0, 137, 0]
+    assert (tmp_path / "count").read_text() == "x\nx\n"
+
+
+def test_a_probe_hears_nothing_of_the_others(host: Host) -> None:
+    assert host.read("x=1; set -- a b; cd /", 'echo "${x-}$#"; trap "echo bye" EXIT', "echo $#") == (
+        (0, b"", b""),
+        (0, b"0\nbye\n", b""),
+        (0, b"0\n", b""),
+    )

@@ -103,7 +103,8 @@ def test_an_answer_without_what_the_probes_saw_is_no_answer() -> None:
 @pytest.mark.parametrize(
     ("program", "limit"),
     [
-        (Program(probes=(Snippet("true", 5), Snippet("true", 7)), nonce=NONCE), 5 + 7 + 60),
+        (Program(probes=(Snippet("true", 5),), nonce=NONCE), 5 + 60),
+        (Program(probes=(Snippet("true", 5), Snippet("true", 7)), nonce=NONCE), 5 + 7 + 7 + 60),  # shared, then alone
         (Program(applies=(Snippet("true", 900), Snippet("true", 10)), probes=(Snippet("true", 5),), nonce=NONCE), 960),
     ],
 )

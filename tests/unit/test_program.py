@@ -110,7 +110,7 @@ def test_a_probe_that_printed_too_much_has_failed() -> None:
 
 def test_a_program_is_text_that_is_reviewed(golden: Golden) -> None:
     program = Program(
-        probes=(Snippet("cat /etc/hostname"), Snippet("echo two", timeout=5)),
+        probes=(Snippet("echo alone", timeout=5), Snippet("cat /etc/hostname"), Snippet("echo beside")),
         applies=(Snippet('echo "$token" >/run/token', timeout=7, secrets=(("token", "it's secret"),)),),
         lock="ann@desk pid 1",
         nonce=NONCE,

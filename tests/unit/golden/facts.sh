@@ -10,7 +10,7 @@ for pair in hostname:/proc/sys/kernel/hostname machine_id:/etc/machine-id produc
   if { read -r value <"${pair#*:}"; } 2>/dev/null; then printf '%s %s\n' "${pair%%:*}" "$value"; fi
 done
 while read -r name value unit; do
-  if [ "$name" = MemTotal: ]; then printf 'memory_kib %s\n' "$value"; fi
+  if [ "$name" = MemTotal: ]; then printf 'memory_kib %s\n' "$value"; break; fi
 done </proc/meminfo
 disk=$(df -Pk /var/lib)
 printf '%s\n' "$disk" | { read -r head; read -r device size used free rest; printf 'disk_kib %s\n' "$free"; }
