@@ -7,6 +7,7 @@ unknown or changed one is refused.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shlex
