@@ -11,6 +11,7 @@ Lines: ``["probe"|"write", planned, start, end, error, backend, name]``, ``["wat
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import math
 import os
@@ -26,6 +27,9 @@ KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 15), (socket.TCP_
 """client-go notices a dead connection by an HTTP/2 ping after 30 s without a byte, unanswered for 15 s (its
 ``HTTP2_READ_IDLE_TIMEOUT_SECONDS`` and ``HTTP2_PING_TIMEOUT_SECONDS``). TCP's own probes at the same times notice the
 same things at the same moments: a reset from a new holder of the address at 30 s, silence at 45 s."""
+
+ATTEMPT = 0.5
+"""Seconds after which a write to one etcd member is tried at the next."""
 
 BACKOFF = (0.8, 2.0, 30.0)
 """client-go's reflector waits 0.8 s before it tries again, twice as long each time, at most 30 s."""
@@ -109,6 +113,18 @@ def what_failed(error: BaseException) -> str:
     return type(error).__name__
 
 
+def context(identity: dict[str, Any]) -> ssl.SSLContext:
+    """Whom a connection trusts, and how it says who we are."""
+    made = ssl.create_default_context(cadata=identity["ca"])
+    if identity["certificate"]:
+        # From memory: the key never lies on a disk.
+        with open(os.memfd_create("client"), "w+") as file:
+            file.write(identity["certificate"] + "\n" + identity["key"])
+            file.flush()
+            made.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
+    return made
+
+
 class Client:
     """Where requests go, and what is written down of each."""
 
@@ -116,13 +132,8 @@ class Client:
         self.target, self.book = target, book
         self.version = ""
         """How far the watch has come: it goes on from there when it is opened again."""
-        self.context = ssl.create_default_context(cadata=target["ca"])
-        if target["certificate"]:
-            # From memory: the key never lies on a disk.
-            with open(os.memfd_create("client"), "w+") as file:
-                file.write(target["certificate"] + "\n" + target["key"])
-                file.flush()
-                self.context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
+        self.context = context(target)
+        self.etcd = context(target["etcd"]) if target["etcd"] else None
 
     def head(self, verb: str, path: str, body: bytes = b"", *, close: bool = True) -> bytes:
         lines = [f"{verb} {path} HTTP/1.1", f"Host: {self.target['name']}", "User-Agent: k8sha-acceptance"]
@@ -135,16 +146,25 @@ class Client:
     async def once(self, kind: str, planned: float, request: bytes, status: int, limit: float, name: str = "") -> None:
         """One request over a new connection; its outcome is written down."""
         start = time.monotonic()
+        where = self.target["host"], self.target["port"], self.target["name"]
+        error, backend = await self.ask(self.context, where, request, status, limit)
+        self.book.note(kind, planned, start, time.monotonic(), error, backend, name)
+
+    async def ask(
+        self, trust: ssl.SSLContext, where: tuple[str, int, str], request: bytes, status: int, limit: float
+    ) -> tuple[str, str]:
+        """What went wrong with a request, empty where it was answered as it should; and who answered."""
         exchange = Exchange(request)
         error = backend = ""
+        host, port, name = where
         try:
             async with asyncio.timeout(limit):
                 transport, _ = await asyncio.get_running_loop().create_connection(
                     lambda: exchange,
-                    self.target["host"],
-                    self.target["port"],
-                    ssl=self.context,
-                    server_hostname=self.target["name"],
+                    host,
+                    port,
+                    ssl=trust,
+                    server_hostname=name,
                     ssl_handshake_timeout=limit + 1,
                     ssl_shutdown_timeout=1.0,
                 )
@@ -155,13 +175,12 @@ class Client:
                 error = f"HTTP {code}"
         except (OSError, TimeoutError, IndexError) as caught:
             error = what_failed(caught)
-        end = time.monotonic()
-        self.book.note(kind, planned, start, end, error, backend, name)
         if exchange.transport is not None:
             if error:
                 exchange.transport.abort()
             else:
                 exchange.transport.close()
+        return error, backend
 
     async def probe(self, planned: float, number: int) -> None:
         await self.once("probe", planned, self.head("GET", "/readyz"), 200, self.target["limit"])
@@ -173,6 +192,25 @@ class Client:
         body = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta}).encode()
         path = f"/api/v1/namespaces/{self.target['namespace']}/configmaps"
         await self.once("write", planned, self.head("POST", path, body), 201, self.target["write_limit"], name)
+
+    async def put(self, planned: float, number: int) -> None:
+        """Put one small key into etcd, as its own clients do: they know every member, and turn to the next one where
+        one does not answer. (Putting it twice is putting it once.)"""
+        name = f"{self.target['prefix']}-{number:07d}"
+        key = base64.b64encode(f"k8sha-acceptance/{name}".encode()).decode()
+        request = self.head("POST", "/v3/kv/put", json.dumps({"key": key, "value": ""}).encode())
+        members, port = self.target["etcd"]["members"], self.target["etcd"]["port"]
+        start = time.monotonic()
+        error, backend, attempt = "timed out", "", number
+        while (left := start + self.target["write_limit"] - time.monotonic()) > 0:
+            member = members[attempt % len(members)]
+            assert self.etcd is not None
+            error, backend = await self.ask(self.etcd, (member, port, member), request, 200, min(left, ATTEMPT))
+            if not error:
+                break
+            attempt += 1
+            await asyncio.sleep(0.02)
+        self.book.note("write", planned, start, time.monotonic(), error, backend, name)
 
     async def watch(self) -> None:
         """Hold one watch for ever, and open it again as client-go would."""
@@ -283,6 +321,8 @@ async def main() -> None:
             jobs.append(client.watch())
         if target["namespace"]:
             jobs.append(on_grid(target["write_interval"], client.write, book))
+        elif target["etcd"]:
+            jobs.append(on_grid(target["write_interval"], client.put, book))
         tasks = [asyncio.ensure_future(job) for job in jobs]
         ending = asyncio.ensure_future(over.wait())
         done, _ = await asyncio.wait({*tasks, ending}, return_when=asyncio.FIRST_COMPLETED)

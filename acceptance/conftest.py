@@ -16,7 +16,16 @@ from .session import Options, Session
 from .subject import Subject
 from .tell import Tell
 
-ORDER = ("test_install", "test_drift", "test_faults", "test_planned", "test_compare")
+ORDER = (
+    "test_install",
+    "test_drift",
+    "test_faults",
+    "test_planned",
+    "test_etcd",
+    "test_replace",
+    "test_restore",
+    "test_compare",
+)
 """What must come before what: a cluster is broken only after it was installed."""
 
 TELL = pytest.StashKey[Tell]()
@@ -97,11 +106,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     calm = config.getoption("--no-faults")
     alone = "test_compare" if config.getoption("--compare") else "test_resume" if config.getoption("--kills") else None
+    kills = "test_killed_replacement"  # of a master, in a lab that stands
     chosen = [
         item
         for item in items
-        if (item.path.stem == alone if alone else item.path.stem not in ("test_compare", "test_resume"))
-        and not (calm and item.path.stem in ("test_faults", "test_planned"))
+        if (
+            item.path.stem == alone or (alone == "test_resume" and item.name == kills)
+            if alone
+            else item.path.stem not in ("test_compare", "test_resume") and item.name != kills
+        )
+        and not (
+            calm and item.path.stem in ("test_faults", "test_planned", "test_etcd", "test_replace", "test_restore")
+        )
     ]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = sorted(chosen, key=place)

@@ -1,5 +1,7 @@
 """``python -m acceptance.installer CLUSTER.py``: installs a cluster and tells every event as a line of JSON.
 
+Where the module defines ``work``, a callable that takes a listener, that is what is done instead.
+
 A process of its own, so that it can be killed at any point: that is what it is for.
 """
 
@@ -14,7 +16,8 @@ from k8sha import Began, Cluster, Event, Finished, K8shaError, StageBegan
 
 def main(path: str) -> int:
     """Install; exit 0 when done, 1 with the error on stderr."""
-    cluster = runpy.run_path(path)["cluster"]
+    module = runpy.run_path(path)
+    cluster = module["cluster"]
     assert isinstance(cluster, Cluster)
 
     def tell(event: Event) -> None:
@@ -28,7 +31,7 @@ def main(path: str) -> int:
 
     try:
         with cluster:
-            report = cluster.install(tell)
+            report = module.get("work", cluster.install)(tell)
     except K8shaError as error:
         print(error, file=sys.stderr)
         return 1

@@ -5,14 +5,17 @@ Each returns what is wrong, empty where all is well.
 
 from __future__ import annotations
 
+import base64
+import json
+import shlex
 from collections.abc import Iterable
 
-from k8sha import KubeError, VerifyError
+from k8sha import EtcdCluster, KubeError, VerifyError
 
 from .history import WatchMark
 from .subject import NAMESPACE, Subject
 
-__all__ = ["lost_writes", "one_holder", "watch_lost_nothing", "whole"]
+__all__ = ["keys", "lost_writes", "one_holder", "watch_lost_nothing", "whole"]
 
 PAGE = 500
 
@@ -21,7 +24,7 @@ def lost_writes(subject: Subject, prefix: str, acknowledged: Iterable[str]) -> t
     """Objects of one workload, told by its prefix, whose creation was acknowledged and that are not there."""
     plane = subject.plane
     if plane is None:
-        return ()
+        return () if subject.etcd is None else tuple(sorted(set(acknowledged) - keys(subject.etcd, prefix)))
     names: set[str] = set()
     more = ""
     while True:
@@ -36,6 +39,22 @@ def lost_writes(subject: Subject, prefix: str, acknowledged: Iterable[str]) -> t
         if not more:
             break
     return tuple(sorted(set(acknowledged) - names))
+
+
+def keys(etcd: EtcdCluster, prefix: str) -> set[str]:
+    """The keys of one workload in an etcd on its own hosts, as its first member that answers has them."""
+    begin = f"k8sha-acceptance/{prefix}-"
+    asked = {"key": begin, "range_end": begin[:-1] + chr(ord(begin[-1]) + 1)}
+    body = {name: base64.b64encode(text.encode()).decode() for name, text in asked.items()}
+    order = shlex.quote(json.dumps({**body, "keys_only": True}))
+    said = ""
+    for host in etcd.hosts:
+        exit, out, err = host.read(f"{etcd.access.curl} https://127.0.0.1:2379/v3/kv/range -d {order}")[0]
+        if exit == 0 and b'"header"' in out:
+            found = (base64.b64decode(item["key"]).decode() for item in json.loads(out).get("kvs", []))
+            return {name.removeprefix("k8sha-acceptance/") for name in found}
+        said = (err or out).decode(errors="replace").strip()
+    raise LookupError(f"no etcd member lists its keys: {said[-300:]}")
 
 
 def watch_lost_nothing(marks: Iterable[WatchMark], acknowledged: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from k8sha import (
     BundleError,
     Cluster,
     ControlPlane,
+    EtcdCluster,
     Host,
     LoadBalancer,
     NodeSettings,
@@ -23,6 +24,7 @@ from k8sha import (
     Workers,
 )
 from k8sha.addons import HostRoutes
+from k8sha.etcd.member import EtcdSettings
 
 from .standin import StandIns
 from .topology import Machine
@@ -110,6 +112,8 @@ def kubernetes_cluster(lab: Lab, source: Bundle | Upstream, version: Version) ->
 
 
 def stand_in_cluster(lab: Lab) -> Cluster:
-    """The balancers, in front of stand-ins for the API servers."""
+    """The balancers, in front of stand-ins for the API servers; and the etcd that would be those', on the masters."""
     masters, vip = lab_hosts(lab, lab.topology.masters), str(lab.topology.vip)
-    return Cluster(LoadBalancer(lab_hosts(lab, lab.topology.balancers), vip, masters), StandIns(masters, names=(vip,)))
+    etcd = EtcdCluster(masters, settings=EtcdSettings(skip_requirements=("disk-sync",)))
+    balancers = LoadBalancer(lab_hosts(lab, lab.topology.balancers), vip, masters)
+    return Cluster(balancers, StandIns(masters, names=(vip,)), etcd)

@@ -10,7 +10,8 @@ __all__ = ["NEVER_TESTED", "NOT_TESTED", "NO_KUBERNETES", "Broken", "Options"]
 
 NOT_TESTED = "not put to the test, for the cluster was broken before"
 NO_KUBERNETES = (
-    "Kubernetes was not installed: {reason}. The balancers were certified in front of stand-ins for the API servers. "
+    "Kubernetes was not installed: {reason}. The balancers were certified in front of stand-ins for the API servers, "
+    "and etcd by itself on the masters: what is missing is all that runs in between. "
     "For the whole cluster pass --bundle PATH (docs/bundle.md says how to make one), or run where package repositories "
     "can be reached."
 )

@@ -43,12 +43,20 @@ class Chain:
 
 
 def install_with_kills(
-    cluster: Path, *, changes: int, kills: int, seed: int, tell: Callable[[str], None], limit: float = 1200
+    cluster: Path,
+    *,
+    changes: int,
+    kills: int,
+    seed: int,
+    tell: Callable[[str], None],
+    limit: float = 1200,
+    delay: float = 3.0,
 ) -> Chain:
     """Install a cluster module's cluster, killing the installer ``kills`` times, spread over ``changes`` changes.
 
     Every command is one of these points, once. Stops when a run ends by itself. A run that fails by itself is an error
-    of the chain. ``limit`` is the time in seconds that one run may take.
+    of the chain. ``limit`` is the time in seconds that one run may take, ``delay`` the longest between such a point and
+    its kill.
     """
     rng = random.Random(seed)
     step = max(1, changes // (kills + 1))
@@ -58,7 +66,7 @@ def install_with_kills(
     began = time.monotonic()
     while True:
         quota = step if len(done) < kills else None
-        run = _Run(cluster, quota, rng.uniform(0.0, 3.0), limit, hit)
+        run = _Run(cluster, quota, rng.uniform(0.0, delay), limit, hit)
         ended = run.carry_out()
         if ended is None:
             done.append(Kill(len(done) + 1, time.monotonic() - began, run.changes, run.last))

@@ -16,6 +16,7 @@ from k8sha import (
     Component,
     ControlPlane,
     Endpoint,
+    EtcdCluster,
     Host,
     LoadBalancer,
     NotYet,
@@ -26,7 +27,7 @@ from k8sha.kube import Api
 
 from .baseline import GuideBalancers
 from .standin import StandIns
-from .workload import Target
+from .workload import EtcdTarget, Target
 
 __all__ = ["NAMESPACE", "Power", "Subject", "open_namespace", "part"]
 
@@ -81,6 +82,11 @@ class Subject:
         return part(self.cluster, StandIns)
 
     @property
+    def etcd(self) -> EtcdCluster | None:
+        """The etcd: inside the control plane, or on its own hosts; None where there is none."""
+        return self.plane.etcd if self.plane is not None else part(self.cluster, EtcdCluster)
+
+    @property
     def workers(self) -> Workers | None:
         return part(self.cluster, Workers)
 
@@ -125,13 +131,13 @@ class Subject:
         return tuple(host for host in self.balancer_hosts if vip in _addresses(host))
 
     def etcd_leader(self) -> Host:
-        """The master whose etcd member leads. Raises NotYet where members do not answer or do not agree."""
-        plane = self.plane
-        if plane is None:
+        """The host whose etcd member leads. Raises NotYet where members do not answer or do not agree."""
+        etcd = self.etcd
+        if etcd is None:
             raise LookupError("there is no etcd")
-        for name, view in plane.etcd.views().items():
+        for name, view in etcd.views().items():
             if view.own_id == view.leader:
-                return next(host for host in plane.hosts if host.name == name)
+                return next(host for host in etcd.hosts if host.name == name)
         raise LookupError("no etcd member says that it leads")
 
     def target(self, *, prefix: str = "write", watch: bool = True) -> Target:
@@ -140,7 +146,7 @@ class Subject:
         where = endpoint.address or endpoint.host
         if self.plane is None:
             ca = _output(self.masters[0], f"cat {self.stand_ins.ca.path}.crt" if self.stand_ins else "false")
-            return Target(where, endpoint.port, endpoint.host, ca, watch=watch)
+            return Target(where, endpoint.port, endpoint.host, ca, watch=watch, prefix=prefix, etcd=self._etcd_target())
         ca, certificate, key = credentials(self.plane.kubeconfig())
         return Target(
             where,
@@ -153,6 +159,14 @@ class Subject:
             prefix=prefix,
             watch=watch,
         )
+
+    def _etcd_target(self) -> EtcdTarget | None:
+        if self.etcd is None:
+            return None
+        pki = self.etcd.access.pki
+        files = ("ca.crt", "healthcheck-client.crt", "healthcheck-client.key")
+        ca, certificate, key = (_output(self.etcd.hosts[0], f"cat {pki}/{name}") for name in files)
+        return EtcdTarget(tuple(host.address for host in self.etcd.hosts), ca, certificate, key)
 
     def serials(self) -> Mapping[str, str]:
         """Which master shows the certificate with a serial number (hexadecimal)."""

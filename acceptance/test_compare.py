@@ -29,7 +29,10 @@ RUNS = 5
 
 def compared() -> tuple[Fault, ...]:
     """The faults that both are put to. (A killed proxy is brought back by its unit at once: nothing to compare.)"""
-    return (*(fault for fault in balancer_faults() if fault.name != "proxy-killed"), master_frozen(kubernetes=False))
+    return (
+        *(fault for fault in balancer_faults() if fault.name != "proxy-killed"),
+        master_frozen(kubernetes=False, etcd=False),
+    )
 
 
 @pytest.fixture(scope="module")

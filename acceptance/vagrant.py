@@ -163,6 +163,17 @@ class Lab:
         self._bring(name, self._on, "running")
         self._wait_for_login(self.topology[name])
 
+    def recreate(self, name: str) -> None:
+        """Throws one machine away with its disk and brings up a blank one in its place: the same name and address, and
+        nothing else."""
+        with locked(self._lock, seconds=900):
+            if self.status()[name] != "absent":
+                self._listen(f"destroying {name}")
+                if self.provider == "docker":  # what is thrown away need not shut down in good order
+                    self.power_off(name)
+                self._vagrant.destroy(vm_name=name)  # type: ignore[no-untyped-call]
+        self.up([name])
+
     def _make_room(self) -> None:
         """Removes what a killed run left behind; refuses where another lab stands on this network."""
         image = self._run([str(REPOSITORY / "acceptance" / "lab" / "image"), "--name"]).strip()

@@ -13,13 +13,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 
-from attrs import evolve, field, frozen
+from attrs import asdict, evolve, field, frozen
 
 from k8sha import Check, NotYet, wait_for
 
 from .history import QUIET, Gap, History, Request, WatchMark
 
-__all__ = ["Target", "Workload", "WorkloadError"]
+__all__ = ["EtcdTarget", "Target", "Workload", "WorkloadError"]
 
 CLIENT = Path(__file__).with_name("client.py")
 MEMORY = "/dev/shm"
@@ -30,13 +30,25 @@ class WorkloadError(Exception):
 
 
 @frozen
+class EtcdTarget:
+    """Members of an etcd on its own hosts, by address, and who we are to them."""
+
+    members: tuple[str, ...]
+    ca: str = field(repr=False)
+    certificate: str = field(repr=False)
+    key: str = field(repr=False)
+    port: int = 2379
+
+
+@frozen
 class Target:
     """Where the client's requests go and how many of them there are.
 
     A new TLS connection for ``GET /readyz`` every ``interval`` seconds, whether or not earlier ones have been answered;
     one that takes longer than ``limit`` seconds has failed. client-go's own limits are laxer (30 s to connect, 10 s for
     TLS). With a ``namespace`` (a real cluster) a ConfigMap is created there every ``write_interval`` seconds, over new
-    connections as well, and the watch is on those; without one (stand-ins) the watch is of a stream of ticks.
+    connections as well, and the watch is on those; without one (stand-ins) the watch is of a stream of ticks, and with
+    ``etcd`` the writes are keys that are put there.
     """
 
     host: str
@@ -53,6 +65,12 @@ class Target:
     write_interval: float = field(default=0.1, kw_only=True)
     write_limit: float = field(default=5.0, kw_only=True)
     watch: bool = field(default=True, kw_only=True)
+    etcd: EtcdTarget | None = field(default=None, kw_only=True)
+
+    @property
+    def writes(self) -> bool:
+        """Whether anything is written."""
+        return bool(self.namespace) or self.etcd is not None
 
 
 class Workload:
@@ -128,7 +146,7 @@ class Workload:
 
     def answers_until(self, moment: float) -> None:
         """Wait until every request that was started before that moment has ended, one way or the other."""
-        limit = self.target.write_limit if self.target.namespace else self.target.limit
+        limit = self.target.write_limit if self.target.writes else self.target.limit
 
         def look() -> str:
             if self.now() < moment + limit + 0.5:
@@ -171,7 +189,7 @@ class Workload:
         enough = quiet / self.target.interval * 0.5
         if len([request for request in recent if request.start >= now - quiet]) < enough:
             return "answers are missing"
-        if self.target.namespace and not any(write.ok and write.end > now - 1 for write in history.writes):
+        if self.target.writes and not any(write.ok and write.end > now - 1 for write in history.writes):
             return "writes are not acknowledged"
         if self.target.watch and not any(mark.at > now - 1 and mark.kind == "event" for mark in history.watch):
             return "the watch is told nothing"
@@ -217,4 +235,4 @@ def _prefer(process: int) -> None:
 
 
 def _as_order(target: Target) -> dict[str, object]:
-    return {name.name: getattr(target, name.name) for name in target.__attrs_attrs__}
+    return asdict(target)

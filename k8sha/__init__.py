@@ -9,9 +9,12 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from k8sha.addons.addon import Addon
     from k8sha.cluster import Cluster
     from k8sha.component import Component
     from k8sha.components.control_plane import ControlPlane
+    from k8sha.components.diagnosis.findings import Finding
+    from k8sha.components.diagnosis.report import Diagnosis
     from k8sha.components.etcd import EtcdCluster
     from k8sha.components.kubeadm import ClusterSettings
     from k8sha.components.node import NodeSettings
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from k8sha.errors import (
         AccessDenied,
         ApplyError,
+        BackupError,
         BundleError,
         ConfigError,
         HostBusy,
@@ -34,6 +38,13 @@ if TYPE_CHECKING:
         Unreachable,
         VerifyError,
     )
+    from k8sha.etcd.backup import Backup
+    from k8sha.etcd.destinations import S3, Folder, OnHost
+    from k8sha.etcd.encryption import Age, AgeKey, Passphrase
+    from k8sha.etcd.member import EtcdSettings
+    from k8sha.etcd.restored import Restored
+    from k8sha.etcd.schedule import BackupSchedule
+    from k8sha.etcd.undo import Undone
     from k8sha.events import (
         Began,
         Checked,
@@ -57,9 +68,16 @@ if TYPE_CHECKING:
     from k8sha.waiting import Check, NotYet, wait_for
 
 __all__ = [
+    "S3",
     "SSH",
     "AccessDenied",
+    "Addon",
+    "Age",
+    "AgeKey",
     "ApplyError",
+    "Backup",
+    "BackupError",
+    "BackupSchedule",
     "Began",
     "Bundle",
     "BundleError",
@@ -72,12 +90,16 @@ __all__ = [
     "ConfigError",
     "Connected",
     "ControlPlane",
+    "Diagnosis",
     "Diff",
     "Endpoint",
     "EtcdCluster",
+    "EtcdSettings",
     "Event",
     "ExternalLoadBalancer",
+    "Finding",
     "Finished",
+    "Folder",
     "HAProxy",
     "Host",
     "HostBusy",
@@ -90,16 +112,20 @@ __all__ = [
     "NodeSettings",
     "NotReady",
     "NotYet",
+    "OnHost",
+    "Passphrase",
     "Plan",
     "Planned",
     "PreflightError",
     "ProbeError",
     "Problem",
     "Report",
+    "Restored",
     "Result",
     "StageBegan",
     "StageEnded",
     "Status",
+    "Undone",
     "Unreachable",
     "Uploaded",
     "Upstream",
@@ -113,7 +139,13 @@ __all__ = [
 
 _WHERE = {
     "AccessDenied": "k8sha.errors",
+    "Addon": "k8sha.addons.addon",
+    "Age": "k8sha.etcd.encryption",
+    "AgeKey": "k8sha.etcd.encryption",
     "ApplyError": "k8sha.errors",
+    "Backup": "k8sha.etcd.backup",
+    "BackupError": "k8sha.errors",
+    "BackupSchedule": "k8sha.etcd.schedule",
     "Began": "k8sha.events",
     "Bundle": "k8sha.sources",
     "BundleError": "k8sha.errors",
@@ -126,12 +158,16 @@ _WHERE = {
     "ConfigError": "k8sha.errors",
     "Connected": "k8sha.events",
     "ControlPlane": "k8sha.components.control_plane",
+    "Diagnosis": "k8sha.components.diagnosis.report",
     "Diff": "k8sha.report",
     "Endpoint": "k8sha.endpoint",
     "EtcdCluster": "k8sha.components.etcd",
+    "EtcdSettings": "k8sha.etcd.member",
     "Event": "k8sha.events",
     "ExternalLoadBalancer": "k8sha.loadbalancers",
+    "Finding": "k8sha.components.diagnosis.findings",
     "Finished": "k8sha.events",
+    "Folder": "k8sha.etcd.destinations",
     "HAProxy": "k8sha.loadbalancers",
     "Host": "k8sha.hosts.host",
     "HostBusy": "k8sha.errors",
@@ -144,17 +180,22 @@ _WHERE = {
     "NodeSettings": "k8sha.components.node",
     "NotReady": "k8sha.errors",
     "NotYet": "k8sha.waiting",
+    "OnHost": "k8sha.etcd.destinations",
+    "Passphrase": "k8sha.etcd.encryption",
     "Plan": "k8sha.report",
     "Planned": "k8sha.events",
     "PreflightError": "k8sha.errors",
     "ProbeError": "k8sha.errors",
     "Problem": "k8sha.errors",
     "Report": "k8sha.report",
+    "Restored": "k8sha.etcd.restored",
     "Result": "k8sha.report",
+    "S3": "k8sha.etcd.destinations",
     "SSH": "k8sha.hosts.ssh",
     "StageBegan": "k8sha.events",
     "StageEnded": "k8sha.events",
     "Status": "k8sha.report",
+    "Undone": "k8sha.etcd.undo",
     "Unreachable": "k8sha.errors",
     "Uploaded": "k8sha.events",
     "Upstream": "k8sha.sources",

@@ -9,10 +9,15 @@ from typing import TypeVar
 from attrs import field, frozen
 
 from k8sha import events, verbs
+from k8sha.artifacts import Artifact
 from k8sha.component import Component
+from k8sha.components.control_plane import ControlPlane
+from k8sha.components.diagnosis.report import Diagnosis
+from k8sha.components.workers import Workers
 from k8sha.errors import ConfigError, Problem
 from k8sha.events import Listener, ignore
 from k8sha.hosts.host import Host
+from k8sha.loadbalancers.loadbalancer import LoadBalancer
 from k8sha.report import Plan, Report
 
 __all__ = ["Cluster"]
@@ -54,6 +59,13 @@ class Cluster:
         """The components of a kind."""
         return tuple(part for part in self.components if isinstance(part, kind))
 
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """Every image and file that it takes from elsewhere, each once for each component that wants it.
+
+        :func:`k8sha.artifacts.unreachable` says which of them can't be had from here.
+        """
+        return tuple(dict.fromkeys(found for part in self.components for found in part.artifacts()))
+
     def plan(self, listen: Listener = ignore) -> Plan:
         """What an install would change, host by host and line by line. Touches nothing."""
         return verbs.plan(self.components, listen)
@@ -65,6 +77,16 @@ class Cluster:
     def verify(self, listen: Listener = ignore) -> tuple[events.Checked, ...]:
         """Prove that it works. Raises VerifyError with everything that is wrong."""
         return verbs.verify(self.components, listen)
+
+    def diagnose(self, listen: Listener = ignore) -> Diagnosis:
+        """What is wrong, the likely cause first: see :meth:`k8sha.ControlPlane.diagnose`.
+
+        Raises ConfigError where there is no control plane among the components.
+        """
+        for plane in self.of(ControlPlane):
+            workers = tuple(host for part in self.of(Workers) for host in part.hosts)
+            return plane.diagnose(balancers=self.of(LoadBalancer), workers=workers, listen=listen)
+        raise ConfigError.of("Cluster", "has no ControlPlane to diagnose")
 
     def close(self) -> None:
         """Close the link to every host."""

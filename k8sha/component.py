@@ -6,17 +6,18 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import ClassVar, TypeAlias
 
 from k8sha import events, verbs
+from k8sha.artifacts import Artifact
 from k8sha.errors import Problem
 from k8sha.events import Listener, ignore
 from k8sha.hosts.host import Host
 from k8sha.report import Outcome, Plan, Report
 from k8sha.resources.resource import Requirement
-from k8sha.stage import Stage
+from k8sha.stage import Step
 from k8sha.waiting import Check
 
 __all__ = ["Checks", "Component", "Requirements", "Stages"]
 
-Stages: TypeAlias = Generator[Stage, Outcome, None]
+Stages: TypeAlias = Generator[Step, Outcome, None]
 """What a component's ``stages()`` returns: it yields stages and is sent back what each of them saw."""
 
 Requirements: TypeAlias = Mapping[Host, tuple[Requirement, ...]]
@@ -48,6 +49,10 @@ class Component:
 
     def warnings(self) -> Iterator[str]:
         """What an operator should know before an install, though nothing stands in its way."""
+        yield from ()
+
+    def artifacts(self) -> Iterator[Artifact]:
+        """Every image and file that it takes from elsewhere."""
         yield from ()
 
     def requirements(self) -> Requirements:

@@ -6,6 +6,7 @@
     ├── ConfigError            what you wrote cannot work; nothing was changed        .problems
     ├── PreflightError         the hosts are not fit for it; nothing was changed      .problems
     ├── BundleError            the bundle is damaged or lacks something; nothing changed  .problems
+    ├── BackupError            no backup that may be relied on, or none that can be read  .problems
     ├── HostErrors             several hosts, each with an error of its own            .errors
     ├── HostError              about one host                                          .host
     │   ├── Unreachable        the link; worth running again
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AccessDenied",
     "ApplyError",
+    "BackupError",
     "BundleError",
     "ConfigError",
     "HostBusy",
@@ -95,6 +97,16 @@ class BundleError(_Problems):
     """A bundle that is damaged, incomplete or for another architecture. Raised before the first change."""
 
     headline = "the bundle has {count} problems; nothing was changed:"
+
+
+class BackupError(_Problems):
+    """There is no backup that may be relied on, or one can't be read. What was there before is untouched."""
+
+    headline = "the backup has {count} problems:"
+
+    @classmethod
+    def of(cls, subject: str, cause: str, remedy: str = "") -> BackupError:
+        return cls([Problem(subject, cause, remedy)])
 
 
 class VerifyError(_Problems):
@@ -185,12 +197,15 @@ class NotReady(K8shaError):
 
 
 class KubeError(K8shaError):
-    """The API server refused or could not be asked. ``status`` is the HTTP status, 0 where there was no answer."""
+    """The API server refused or could not be asked. ``status`` is the HTTP status, 0 where there was no answer;
+    ``details`` is what its answer says beside the ``message``, such as the causes of a conflict."""
 
-    def __init__(self, verb: str, object: str, status: int, message: str) -> None:
+    def __init__(self, verb: str, object: str, status: int, message: str, details: object = None) -> None:
         self.verb = verb
         self.object = object
         self.status = status
+        self.message = message
+        self.details = details
         super().__init__(f"{verb} {object}: {message}" + (f" (HTTP {status})" if status else ""))
 
 

@@ -6,7 +6,6 @@ master, moving on to the next when one fails.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
 import threading
@@ -19,7 +18,9 @@ from attrs import define, field
 
 from k8sha.endpoint import Endpoint
 from k8sha.errors import K8shaError, KubeError
+from k8sha.hosts.forward import forward
 from k8sha.hosts.host import Host
+from k8sha.kinds import DISCOVERY, Kind, discovered
 from k8sha.waiting import Check, NotYet, wait_for
 
 __all__ = ["FIELD_MANAGER", "Api", "Json", "ready"]
@@ -42,6 +43,9 @@ class Api:
     endpoint: Endpoint
     masters: tuple[Host, ...] = ()
     timeout: float = 15.0
+    requests: int = field(default=0, init=False)
+    """How many requests were made so far."""
+    _kinds: dict[tuple[str, str], Kind] | None = field(default=None, init=False, repr=False)
     _client: Any = field(default=None, init=False, repr=False)
     _base: str = field(default="", init=False)
     _by: str = field(default="", init=False)
@@ -61,7 +65,14 @@ class Api:
             close()
 
     def request(
-        self, verb: str, path: str, body: Json = None, *, query: Mapping[str, str] | None = None, kind: str = "json"
+        self,
+        verb: str,
+        path: str,
+        body: Json = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        kind: str = "json",
+        accept: str = "application/json",
     ) -> Json:
         """One request; returns the decoded answer, or text where it is not JSON.
 
@@ -71,13 +82,14 @@ class Api:
         import urllib3
 
         url = path + ("?" + urlencode(query) if query else "")
+        self.requests += 1
         try:
             pool = self._connected()
             answer = pool.request(
                 verb.upper(),
                 self._base + url,
                 body=None if body is None else json.dumps(body),
-                headers={"Accept": "application/json", "Content-Type": f"application/{kind}"},
+                headers={"Accept": accept, "Content-Type": f"application/{kind}"},
                 timeout=urllib3.Timeout(connect=min(5.0, self.timeout), read=self.timeout),
                 retries=False,
             )
@@ -91,7 +103,8 @@ class Api:
             decoded = text
         if answer.status >= 400:
             said = decoded.get("message", text) if isinstance(decoded, dict) else text
-            raise KubeError(verb, path, int(answer.status), said.strip()[:1000])
+            details = decoded.get("details") if isinstance(decoded, dict) else None
+            raise KubeError(verb, path, int(answer.status), said.strip()[:1000], details)
         return decoded
 
     def get(self, path: str, **query: str) -> Json:
@@ -127,10 +140,11 @@ class Api:
             errors.append(f"{self.endpoint}: {error}")
             for master in self.masters:
                 try:
-                    port = self._forward(master)
+                    port, close = forward(master, 6443)
                 except K8shaError as unreachable:
                     errors.append(str(unreachable))
                     continue
+                self._closers.append(close)
                 server, by = f"https://127.0.0.1:{port}", f"SSH of {master.name}"
                 break
             else:
@@ -140,27 +154,6 @@ class Api:
         loader(config_dict=config).load_and_set(settings)
         settings.host, settings.tls_server_name, settings.retries = server, "kubernetes", False
         self._client, self._base, self._by = client.ApiClient(settings), server, by
-
-    def _forward(self, master: Host) -> int:
-        """A port on our loopback whose connections come out at a master's API server."""
-        master.tunnel(master.address, 6443).close()
-        listener = socket.create_server(("127.0.0.1", 0))
-        self._closers.append(listener.close)
-
-        def serve() -> None:
-            with contextlib.suppress(OSError):  # the listener was closed: that is how this ends
-                while True:
-                    near, _ = listener.accept()
-                    try:
-                        far = master.tunnel(master.address, 6443)
-                    except K8shaError:
-                        near.close()  # the client sees a closed connection and asks anew
-                        continue
-                    for source, sink in ((near, far), (far, near)):
-                        threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
-
-        threading.Thread(target=serve, name=f"k8sha-forward-{master.name}", daemon=True).start()
-        return int(listener.getsockname()[1])
 
     def nodes(self) -> dict[str, Json]:
         """Every node object by name."""
@@ -213,29 +206,43 @@ class Api:
             raise
         return "leaving"
 
-    def apply(self, item: Json, *, dry_run: bool = False) -> Json:
-        """Server-side apply of one object. A field that another manager owns is an error (409) that names it."""
-        query = {"fieldManager": FIELD_MANAGER, **({"dryRun": "All"} if dry_run else {})}
+    def apply(self, item: Json, *, dry_run: bool = False, force: bool = False) -> Json:
+        """Server-side apply of one object. A field that another manager owns is an error (409) that names it, unless
+        ``force`` takes it over."""
+        query = {"fieldManager": FIELD_MANAGER}
+        query |= {"dryRun": "All"} if dry_run else {}
+        query |= {"force": "true"} if force else {}
         return self.request("patch", self.path_of(item), item, query=query, kind="apply-patch+yaml")
 
-    def delete(self, path: str) -> None:
-        """Delete an object; one that is not there is fine."""
+    def delete(self, path: str, *, uid: str = "") -> None:
+        """Delete an object (with ``uid``, only that very one) and in the background what it owns; one that is not there
+        is fine."""
+        options: dict[str, Json] = {"propagationPolicy": "Background"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
         try:
-            self.request("delete", path)
+            self.request("delete", path, options)
         except KubeError as error:
             if error.status != 404:
                 raise
 
+    def kinds(self, *, again: bool = False) -> Mapping[tuple[str, str], Kind]:
+        """Every kind that the API server has, by API version and name. Two requests, made once and ``again``."""
+        if self._kinds is None or again:
+            self._kinds = {
+                (kind.api_version, kind.kind): kind
+                for path in ("/api", "/apis")
+                for kind in discovered(self.request("get", path, accept=DISCOVERY))
+            }
+        return self._kinds
+
     def path_of(self, item: Json) -> str:
         """Where an object lives; asks the API server what kinds it has. Raises KubeError for a kind it lacks."""
-        version, kind, meta = item["apiVersion"], item["kind"], item["metadata"]
-        base = f"/api/{version}" if "/" not in version else f"/apis/{version}"
-        for resource in self.get(base)["resources"]:
-            if resource["kind"] == kind and "/" not in resource["name"]:
-                if resource["namespaced"]:
-                    base += f"/namespaces/{meta.get('namespace', 'default')}"
-                return f"{base}/{resource['name']}/{meta['name']}"
-        raise KubeError("find", f"{version} {kind}", 404, "the API server does not know this kind")
+        version, name, meta = item["apiVersion"], item["kind"], item["metadata"]
+        kind = self.kinds().get((version, name)) or self.kinds(again=True).get((version, name))
+        if kind is None:
+            raise KubeError("find", f"{version} {name}", 404, "the API server does not know this kind")
+        return kind.path(meta.get("namespace", "default"), meta["name"])
 
 
 def ready(item: Json) -> bool:
@@ -252,12 +259,3 @@ def _evictable(pod: Json) -> bool:
         return False
     owners: Iterator[Json] = iter(meta.get("ownerReferences", ()))
     return not any(owner.get("controller") and owner["kind"] == "DaemonSet" for owner in owners)
-
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError, EOFError):  # either side may end the connection at any time
-        while data := source.recv(1 << 16):
-            sink.sendall(data)
-    for end in (source, sink):
-        with contextlib.suppress(OSError, EOFError):
-            end.close()

@@ -10,13 +10,13 @@ from k8sha.errors import ApplyError
 from k8sha.events import Listener
 from k8sha.hosts.host import Host, holder
 from k8sha.report import Outcome, Report, Result
-from k8sha.stage import Stage, install_stage
+from k8sha.stage import Step
 
 __all__ = ["carry_out", "in_order"]
 
 
 def carry_out(
-    name: str, stages: Generator[Stage, Outcome, None], hosts: Iterable[Host], listen: Listener, *, what: str
+    name: str, stages: Generator[Step, Outcome, None], hosts: Iterable[Host], listen: Listener, *, what: str
 ) -> Report:
     """Lock all these hosts, then carry out the stages in order, each being sent back what it saw.
 
@@ -33,8 +33,8 @@ def carry_out(
     def report() -> Report:
         return Report(tuple(results), sum(host.trips for host in hosts) - before, time.monotonic() - began)
 
-    def one(stage: Stage) -> Outcome:
-        outcome, part = install_stage(name, stage, listen)
+    def one(stage: Step) -> Outcome:
+        outcome, part = stage.install(name, listen)
         results.extend(part)
         return outcome
 
@@ -47,7 +47,7 @@ def carry_out(
     return report()
 
 
-def in_order(stages: Iterable[Stage]) -> Generator[Stage, Outcome, None]:
+def in_order(stages: Iterable[Step]) -> Generator[Step, Outcome, None]:
     """Stages that are all known beforehand."""
     for stage in stages:  # noqa: UP028 (a stage's outcome is not sent on to a plain iterator)
         yield stage

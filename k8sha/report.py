@@ -8,7 +8,10 @@ from enum import Enum
 
 from attrs import frozen
 
-__all__ = ["Change", "Diff", "Outcome", "Plan", "Report", "Result", "Status", "line_diff"]
+__all__ = ["CLUSTER", "Change", "Diff", "Outcome", "Plan", "Report", "Result", "Status", "line_diff"]
+
+CLUSTER = "(cluster)"
+"""What stands in a host's place for what is on no host: an object of the API server. No host can be called so."""
 
 
 @frozen
@@ -61,12 +64,22 @@ class Plan:
     changes: tuple[Change, ...] = ()
     waits: tuple[Change, ...] = ()
     trips: int = 0
+    requests: int = 0
+    """How many requests were put to the API server."""
+    warnings: tuple[str, ...] = ()
+    """What an operator should know and that stands in no one's way."""
 
     def __bool__(self) -> bool:
         return bool(self.changes)
 
     def __add__(self, other: Plan) -> Plan:
-        return Plan(self.changes + other.changes, self.waits + other.waits, self.trips + other.trips)
+        return Plan(
+            self.changes + other.changes,
+            self.waits + other.waits,
+            self.trips + other.trips,
+            self.requests + other.requests,
+            self.warnings + other.warnings,
+        )
 
     def __str__(self) -> str:
         if not self.changes and not self.waits:
@@ -79,8 +92,9 @@ class Plan:
                 lines.append(f"== {change.component}: {change.stage}")
             lines.append(f"  {change.host}: {change.resource}" + (" (is waited for)" if change in self.waits else ""))
             lines.extend(f"      {line}" for line in change.diff.lines)
-        hosts = len({change.host for change in self.changes})
-        lines.append(f"{len(self.changes)} change(s) on {hosts} host(s)")
+        lines += [f"note: {text}" for text in self.warnings]
+        hosts = len({change.host for change in self.changes} - {CLUSTER})
+        lines.append(f"{len(self.changes)} change(s)" + (f" on {hosts} host(s)" if hosts or not self.changes else ""))
         return "\n".join(lines)
 
 

@@ -7,6 +7,7 @@ whole stage again. Nothing is remembered between runs: the hosts are the state.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from queue import SimpleQueue
 
@@ -21,11 +22,27 @@ from k8sha.report import Change, Outcome, Plan, Report, Result, Status
 from k8sha.resources.resource import Condition, Resource
 from k8sha.work import Work
 
-__all__ = ["Stage", "install_stage", "plan_stage"]
+__all__ = ["Stage", "Step", "install_stage", "plan_stage"]
+
+
+class Step(ABC):
+    """What a component yields: something that can be looked at and made so. A stage of hosts is one; objects of the
+    API server, which are on no host, are another."""
+
+    name: str
+    early: bool = False
+
+    @abstractmethod
+    def plan(self, component: str, listen: Listener) -> tuple[Outcome, Plan]:
+        """Look only: what carrying it out would change."""
+
+    @abstractmethod
+    def install(self, component: str, listen: Listener) -> tuple[Outcome, tuple[Result, ...]]:
+        """Make it so. Raises ApplyError where something failed, NotReady where a wait ran out."""
 
 
 @frozen
-class Stage:
+class Stage(Step):
     """A named step: resources per host, in order.
 
     ``batch`` hosts are changed at a time (all, if None). Before the next batch begins, the conditions among a host's
@@ -48,6 +65,14 @@ class Stage:
                         "is claimed twice with different contents",
                         "keep one of the two",
                     )
+
+    def plan(self, component: str, listen: Listener) -> tuple[Outcome, Plan]:
+        """See :meth:`Step.plan`."""
+        return plan_stage(component, self, listen)
+
+    def install(self, component: str, listen: Listener) -> tuple[Outcome, tuple[Result, ...]]:
+        """See :meth:`Step.install`."""
+        return install_stage(component, self, listen)
 
 
 @frozen

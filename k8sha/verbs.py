@@ -20,7 +20,7 @@ from k8sha.lanes import Hold, in_lanes
 from k8sha.parallel import News, in_parallel
 from k8sha.report import Outcome, Plan, Report, Result
 from k8sha.resources.resource import Requirement
-from k8sha.stage import Stage, install_stage, plan_stage
+from k8sha.stage import Stage, Step, plan_stage
 from k8sha.waiting import NotYet
 
 if TYPE_CHECKING:
@@ -92,10 +92,7 @@ class _Hosts:
 def preflight(components: Iterable[Component], listen: Listener = ignore) -> None:
     """Look at everything that must be true before the first change. Raises PreflightError with all that is not."""
     components = tuple(components)
-    for component in components:
-        for text in component.warnings():
-            logging.getLogger("k8sha").warning("%s: %s", component.name, text)
-            listen(events.Warned(component.name, text))
+    _warn(components, listen)
     problems: list[Problem] = []
     work: dict[Host, tuple[Requirement, ...]] = {}
     for component in components:
@@ -115,6 +112,15 @@ def preflight(components: Iterable[Component], listen: Listener = ignore) -> Non
         raise PreflightError(dict.fromkeys(problems))
 
 
+def _warn(components: Iterable[Component], listen: Listener) -> tuple[str, ...]:
+    """Tell what an operator should know; returns it as well."""
+    found = [(component.name, text) for component in components for text in component.warnings()]
+    for name, text in found:
+        logging.getLogger("k8sha").warning("%s: %s", name, text)
+        listen(events.Warned(name, text))
+    return tuple(f"{name}: {text}" for name, text in found)
+
+
 def _quiet_planned(listen: Listener) -> Listener:
     return lambda event: None if isinstance(event, events.Planned) else listen(event)
 
@@ -125,12 +131,12 @@ def plan(components: Iterable[Component], listen: Listener = ignore) -> Plan:
     hosts = _Hosts.of(components)
     hosts.open(listen, None)
     before = hosts.trips()
-    found = Plan()
+    found = Plan(warnings=_warn(components, listen))
     for component in components:
 
-        def carry_out(stage: Stage, name: str = component.name) -> Outcome:
+        def carry_out(stage: Step, name: str = component.name) -> Outcome:
             nonlocal found
-            outcome, part = plan_stage(name, stage, listen)
+            outcome, part = stage.plan(name, listen)
             found += part
             return outcome
 
@@ -150,10 +156,10 @@ def install(components: Iterable[Component], listen: Listener = ignore) -> Repor
     results: list[list[Result]] = [[] for _ in components]
 
     def lane(index: int, tell: Listener, hold: Hold) -> None:
-        def carry_out(stage: Stage) -> Outcome:
+        def carry_out(stage: Step) -> Outcome:
             hold(not stage.early)
             try:
-                outcome, part = install_stage(components[index].name, stage, tell)
+                outcome, part = stage.install(components[index].name, tell)
             except ApplyError as error:
                 results[index].extend(error.report.results)
                 raise
@@ -189,7 +195,7 @@ def locked(hosts: Iterable[Host], listen: Listener, who: str) -> Iterator[None]:
         all_hosts.close()
 
 
-def drive(stages: Generator[Stage, Outcome, None], carry_out: Callable[[Stage], Outcome]) -> None:
+def drive(stages: Generator[Step, Outcome, None], carry_out: Callable[[Step], Outcome]) -> None:
     """Carry out stages in order, sending each one's outcome back to where they come from."""
     try:
         stage = next(stages)

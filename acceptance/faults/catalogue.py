@@ -22,6 +22,9 @@ SILENT_WATCH = 32.0
 CUT_WATCH = 5.0
 """A watch through a master that vanished: its balancer closes it once two checks have failed."""
 
+STALL = 2.0
+"""Writes while etcd elects a leader: it is missed after 1 s to 2 s (its election timeout, etcd's default of 1 s)."""
+
 
 def balancer_faults() -> tuple[Fault, ...]:
     """What can happen to the balancer that holds the VIP."""
@@ -54,17 +57,15 @@ def balancer_faults() -> tuple[Fault, ...]:
     )
 
 
-def master_frozen(*, kubernetes: bool) -> Frozen:
-    """A host with an API server falls silent; with Kubernetes it is one whose etcd member does not lead."""
+def master_frozen(*, kubernetes: bool, etcd: bool) -> Frozen:
+    """A host with an API server falls silent; where there is etcd it is one whose member does not lead."""
     return Frozen(
         "master-frozen",
         "Master frozen" if kubernetes else "API server host frozen",
         "A master stops in mid-air, its connections open."
         if kubernetes
         else "A host behind the balancers falls silent.",
-        Promise(failed=0, write_stall=2.0, watch_gap=CUT_WATCH)
-        if kubernetes
-        else Promise(failed=2, watch_gap=CUT_WATCH),
+        Promise(failed=0 if kubernetes else 2, write_stall=STALL if etcd else None, watch_gap=CUT_WATCH),
         whom="master",
         least=15.0 if kubernetes else 8.0,
         return_patience=180.0,
@@ -74,25 +75,24 @@ def master_frozen(*, kubernetes: bool) -> Frozen:
 def catalogue(subject: Subject) -> tuple[Fault, ...]:
     """All of them, in the order in which they are carried out, whether or not they fit this cluster."""
     kubernetes = subject.plane is not None
+    stall = STALL if subject.etcd is not None else None
     return (
         *balancer_faults(),
         PowerCut(
             "master-power-cut",
             "Master without power" if kubernetes else "API server host without power",
             "A master's power is cut, and comes back." if kubernetes else "Its power is cut, and comes back.",
-            Promise(failed=1, write_stall=2.0, watch_gap=CUT_WATCH)
-            if kubernetes
-            else Promise(failed=2, watch_gap=CUT_WATCH),
+            Promise(failed=1 if kubernetes else 2, write_stall=stall, watch_gap=CUT_WATCH),
             whom="master",
             least=15.0,
             return_patience=240.0,
         ),
-        master_frozen(kubernetes=kubernetes),
+        master_frozen(kubernetes=kubernetes, etcd=subject.etcd is not None),
         PowerCut(
             "etcd-leader-killed",
             "etcd leader's machine killed",
             "The power of the master is cut whose etcd member leads: the others must elect a new leader.",
-            Promise(failed=1, write_stall=2.0, watch_gap=CUT_WATCH),
+            Promise(failed=1 if kubernetes else 2, write_stall=stall, watch_gap=CUT_WATCH),
             whom="leader",
             least=15.0,
             return_patience=240.0,

@@ -31,7 +31,7 @@ def missing(whom: Whom, subject: Subject) -> str:
         return "" if len(subject.balancer_hosts) > 1 else "a second balancer to take over"
     if len(subject.masters) < 3:
         return "three masters, so that a majority is left"
-    return "etcd (stand-ins have none)" if whom == "leader" and subject.plane is None else ""
+    return "etcd" if whom == "leader" and subject.etcd is None else ""
 
 
 def choose(whom: Whom, subject: Subject, random: Random) -> Host:
@@ -43,7 +43,7 @@ def choose(whom: Whom, subject: Subject, random: Random) -> Host:
         return holders[0]
     if whom == "leader":
         return subject.etcd_leader()
-    leader = subject.etcd_leader() if subject.plane is not None else None
+    leader = subject.etcd_leader() if subject.etcd is not None else None
     return random.choice([host for host in subject.masters if host != leader])
 
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-from pathlib import Path
-
 from attrs import field, frozen, validators
 
-from k8sha.addons.manifests import Manifest, dump, rewrite_images
+from k8sha.addons.addon import Addon
+from k8sha.addons.manifests import Manifest, rewrite_images
+from k8sha.addons.mirror import Mirror
 from k8sha.addons.network import network_checks
-from k8sha.component import Checks, Component, Stages
-from k8sha.components.control_plane import ControlPlane
+from k8sha.component import Checks
 from k8sha.components.workers import Workers, as_workers
 from k8sha.errors import ConfigError
 from k8sha.hosts.host import Host
 from k8sha.kube import Json
-from k8sha.resources.files import File
-from k8sha.resources.manifest import Applied, RolledOut
-from k8sha.sources import Bundle
-from k8sha.stage import Stage
 from k8sha.versions import Version
 
 __all__ = ["Calico"]
@@ -33,14 +27,13 @@ _RELEASES = {
 
 
 @frozen
-class Calico(Component):
+class Calico(Addon):
     """Calico on every node, its pool being the cluster's pod network.
 
     ``encapsulation`` is ``ipip`` (the manifest's own), ``vxlan`` or ``none``; ``mtu`` 0 detects it. Images come from
     ``registry`` if given (``registry.example.org/calico`` in place of ``quay.io/calico``).
     """
 
-    plane: ControlPlane
     workers: tuple[Workers, ...] = field(default=(), converter=as_workers)
     version: str | None = field(default=None, kw_only=True)
     manifest: Manifest | None = field(default=None, kw_only=True)
@@ -67,17 +60,16 @@ class Calico(Component):
         """Every node: the network is proved on all of them."""
         return (*self.plane.hosts, *(host for workers in self.workers for host in workers.hosts))
 
+    def manifests(self) -> tuple[Manifest, ...]:
+        """See :meth:`Addon.manifests`."""
+        url = _URL.format(version=self._version)
+        return (self.manifest or Manifest("calico", self._version, url, _RELEASES[self._version]),)
+
     def objects(self) -> tuple[Json, ...]:
         """The manifest's objects with our settings. Raises ConfigError where the manifest can't be had."""
-        pinned = self.manifest or Manifest(
-            "calico", self._version, _URL.format(version=self._version), _RELEASES[self._version]
-        )
-        source = self.plane.source
-        folder = Path(source.path) / "manifests" if isinstance(source, Bundle) else None
-        items = copy.deepcopy(pinned.read(folder))
+        items = super().objects()
         if self.registry is not None:
-            registry = self.registry.rstrip("/")
-            rewrite_images(items, lambda image: f"{registry}/{image.rpartition('/')[2]}")
+            rewrite_images(items, Mirror(dict.fromkeys(("docker.io/calico", "quay.io/calico"), self.registry)).image)
         for item in items:
             if item["kind"] == "ConfigMap" and item["metadata"]["name"] == "calico-config":
                 item["data"]["veth_mtu"] = str(self.mtu)
@@ -102,24 +94,6 @@ class Calico(Component):
             for probe in ("livenessProbe", "readinessProbe"):
                 command = container[probe]["exec"]["command"]
                 container[probe]["exec"]["command"] = [word for word in command if not word.startswith("-bird")]
-
-    def stages(self) -> Stages:
-        """See :meth:`Component.stages`."""
-        items = self.objects()
-        path = f"/etc/kubernetes/k8sha/{self.name.lower()}.yaml"
-        file = File(path, dump(items), mode="0600")
-        first = self.plane.hosts[0]
-        yield Stage(
-            f"Calico {self._version}",
-            {
-                first: (
-                    file,
-                    Applied(path, len(items), watches=(file,)),
-                    RolledOut("daemonset/calico-node", "kube-system"),
-                    RolledOut("deployment/calico-kube-controllers", "kube-system"),
-                )
-            },
-        )
 
     def checks(self) -> Checks:
         """See :meth:`Component.checks`."""

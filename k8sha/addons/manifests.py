@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import urllib.error
+import re
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from pathlib import Path
 
 import yaml
 from attrs import field, frozen, validators
 
+from k8sha.addons.mirror import Mirror
 from k8sha.errors import ConfigError
 from k8sha.kube import Json
 
-__all__ = ["Manifest", "dump", "rewrite_images"]
+__all__ = ["Manifest", "parse", "rewrite_images"]
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 @frozen
@@ -28,30 +30,34 @@ class Manifest:
     version: str
     url: str
     sha256: str = field(validator=validators.matches_re(r"[0-9a-f]{64}"))
+    suffix: str = field(default="yaml", kw_only=True)
 
     @property
     def file_name(self) -> str:
         """What it is called in a bundle's ``manifests/``: ``calico-v3.32.1.yaml``."""
-        return f"{self.name}-{self.version}.yaml"
+        return f"{self.name}-{self.version}.{self.suffix}"
 
-    def read(self, folder: Path | None, *, timeout: float = 30) -> tuple[Json, ...]:
-        """Its objects, from a bundle's folder if it lies there, from its URL otherwise.
+    def read(self, folder: Path | None, *, mirror: Mirror | None = None, timeout: float = 30) -> tuple[Json, ...]:
+        """Its objects, from a bundle's folder if it lies there, from its URL (or a mirror's) otherwise.
 
-        Raises ConfigError where it can't be had, or where its hash is another one.
+        Raises ConfigError where it can't be had, or where its hash is another one. A URL is read once in a process.
         """
+        return parse(self.bytes(folder, mirror=mirror, timeout=timeout), f"{self.name} {self.version}")
+
+    def bytes(self, folder: Path | None, *, mirror: Mirror | None = None, timeout: float = 30) -> bytes:
+        """The file itself; see :meth:`read`."""
         path = folder / self.file_name if folder is not None else None
+        where = self.url if mirror is None else mirror.url(self.url)
         if path is not None and path.is_file():
             where, data = str(path), path.read_bytes()
         else:
-            where = self.url
             try:
-                with urllib.request.urlopen(self.url, timeout=timeout) as answer:
-                    data = answer.read()
-            except (urllib.error.URLError, OSError) as error:
+                data = _fetched(where, timeout)
+            except (OSError, HTTPException, ValueError) as error:
                 raise ConfigError.of(
                     f"{self.name} {self.version}",
-                    f"{self.url} can't be fetched: {error}",
-                    f"put it into a bundle as manifests/{self.file_name}",
+                    f"{where} can't be fetched: {getattr(error, 'reason', error)}",
+                    f"give a Mirror(urls=...), or put it into a bundle as manifests/{self.file_name}",
                 ) from None
         found = hashlib.sha256(data).hexdigest()
         if found != self.sha256:
@@ -60,33 +66,63 @@ class Manifest:
                 f"{where} has sha256 {found}, not {self.sha256}",
                 "it is not the released file: find out who changed it",
             )
-        return tuple(item for item in yaml.load_all(data, _Loader) if item)
+        return data
 
 
-def dump(items: tuple[Json, ...]) -> str:
-    """Objects as one YAML text, CustomResourceDefinitions and namespaces first."""
-    first = ("CustomResourceDefinition", "Namespace")
-    ordered = sorted(items, key=lambda item: item["kind"] not in first)
-    return str(yaml.dump_all(ordered, Dumper=_Dumper, sort_keys=False, explicit_start=True))
+def parse(text: str | bytes, what: str = "manifest") -> tuple[Json, ...]:
+    """The objects of a manifest. Raises ConfigError where it is not one."""
+    try:
+        items = tuple(item for item in yaml.load_all(text, _Loader) if item)
+    except yaml.YAMLError as error:
+        raise ConfigError.of(what, f"is not YAML: {error}", "mend it") from None
+    for item in items:
+        if not isinstance(item, dict) or not {"apiVersion", "kind"} <= item.keys():
+            raise ConfigError.of(what, "has a document that is no object of Kubernetes", "each has apiVersion and kind")
+    return items
+
+
+@functools.lru_cache(maxsize=128)
+def _fetched(url: str, timeout: float) -> bytes:
+    with urllib.request.urlopen(url, timeout=timeout) as answer:
+        return bytes(answer.read())
+
+
+_IN_ARGUMENT = re.compile(
+    r"(?<==)[a-z0-9-]+(?:\.[a-z0-9-]+)+(?::[0-9]+)?/[a-z0-9._/-]+(?::[\w.-]+)(?:@sha256:[0-9a-f]{64})?$"
+)
+"""An image in a program's arguments, as operators take the images of what they make: ``--reloader=quay.io/x/y:v1``."""
 
 
 def rewrite_images(items: tuple[Json, ...], change: Callable[[str], str]) -> tuple[str, ...]:
-    """Change every container's image in place; returns the images as they are now, each once."""
+    """Change every image in place, those in containers' arguments and in objects of operators too.
+
+    Returns the images as they are now, each once.
+    """
     found: list[str] = []
 
-    def visit(value: Json) -> None:
-        if isinstance(value, dict):
-            image = value.get("image")
-            if isinstance(image, str) and "name" in value:
-                value["image"] = change(image)
-                found.append(value["image"])
-            for part in value.values():
-                visit(part)
-        elif isinstance(value, list):
-            for part in value:
-                visit(part)
+    def changed(image: str) -> str:
+        found.append(change(image))
+        return found[-1]
 
     for item in items:
         if item["kind"] != "CustomResourceDefinition":
-            visit(item)
+            for holder, key in _images(item, inside=False):
+                if key == "image":
+                    holder[key] = changed(holder[key])
+                else:
+                    holder[key] = [_IN_ARGUMENT.sub(lambda match: changed(match[0]), str(word)) for word in holder[key]]
     return tuple(dict.fromkeys(found))
+
+
+def _images(value: Json, *, inside: bool) -> Iterator[tuple[Json, str]]:
+    """Maps that hold an image, with its key: a container's (which has a name), or the spec of an operator's object."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            is_image = key == "image" and isinstance(part, str) and part and ("name" in value or inside)
+            if is_image or (key in ("args", "command") and isinstance(part, list) and "image" in value):
+                yield value, key
+            else:
+                yield from _images(part, inside=key == "spec")
+    elif isinstance(value, list):
+        for part in value:
+            yield from _images(part, inside=False)

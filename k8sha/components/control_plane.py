@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import ClassVar
 
 from attrs import Factory, define, field, frozen
 
+from k8sha.artifacts import Artifact
 from k8sha.component import Checks, Component, Requirements, Stages
 from k8sha.components.checks import control_plane_checks
+from k8sha.components.diagnosis.report import Diagnosis, diagnosed
 from k8sha.components.etcd import EtcdCluster, StackedEtcdHealthy, forget_member
+from k8sha.components.exchange import Balancer
 from k8sha.components.joins import join_command, reset
 from k8sha.components.kubeadm import ClusterSettings, cluster_config, init_config, new_token
 from k8sha.components.masters import ADMIN_CONF, DONE, MASTER_FILES, ApiReady, MasterState, first_master
+from k8sha.components.names import CertificateNames
 from k8sha.components.node import NodeSettings, node_problems, node_requirements, node_stages
+from k8sha.components.replace import removal, replacement
+from k8sha.components.restore import stacked_members
 from k8sha.components.tickets import Ticket
 from k8sha.endpoint import Endpoint
-from k8sha.errors import ConfigError, KubeError, Problem
+from k8sha.errors import ConfigError, HostError, KubeError, Problem
+from k8sha.etcd.age import Unlock
+from k8sha.etcd.backup import Backup
+from k8sha.etcd.members import Members
+from k8sha.etcd.restore import restore
+from k8sha.etcd.restored import Restored
+from k8sha.etcd.undo import Undone, accept, undo
+from k8sha.events import Listener, ignore
 from k8sha.hosts.host import Host, as_hosts
 from k8sha.kube import Api
 from k8sha.preflight import host_problems
+from k8sha.report import Report
 from k8sha.resources.command import Command
 from k8sha.resources.files import Contents
 from k8sha.resources.pki import CertificateAuthority
@@ -55,6 +70,7 @@ class _Seen:
     """What the last run learned of the cluster; mutable because it is learned late."""
 
     kubeconfig: str | None = None
+    api: Api | None = None
 
 
 def _as_version(text: str | Version) -> Version:
@@ -101,6 +117,10 @@ class ControlPlane(Component):
             problems.append(
                 Problem("ControlPlane", "its etcd runs on other hosts", "stacked etcd runs on the masters themselves")
             )
+        if not self.etcd.stacked:
+            problems.append(
+                Problem("ControlPlane", "its etcd is on hosts of its own, which is not supported yet", "leave etcd out")
+            )
         problem, _ = check_supported(self.version)
         if problem is not None:
             problems.append(problem)
@@ -129,7 +149,9 @@ class ControlPlane(Component):
     @property
     def api(self) -> Api:
         """The cluster's API, as its administrator: through the endpoint, or through a live master's SSH connection."""
-        return Api(self.kubeconfig, self.endpoint, self.hosts)
+        if self._seen.api is None:
+            self._seen.api = Api(self.kubeconfig, self.endpoint, self.hosts)
+        return self._seen.api
 
     def kubeconfig(self) -> str:
         """The administrator's kubeconfig, as text: keep it 0600. Read from the first master that has one.
@@ -137,15 +159,120 @@ class ControlPlane(Component):
         Raises KubeError where no master has one, or the last host's error where none is reached.
         """
         if self._seen.kubeconfig is None:
+            errors: list[HostError] = []
             for host in self.hosts:
-                exit, out, _ = host.read(f"if [ -s {ADMIN_CONF} ]; then cat {ADMIN_CONF}; fi")[0]
+                try:
+                    exit, out, _ = host.read(f"if [ -s {ADMIN_CONF} ]; then cat {ADMIN_CONF}; fi")[0]
+                except HostError as error:
+                    errors.append(error)
+                    continue
                 if exit == 0 and out:
                     self._seen.kubeconfig = out.decode()
                     break
             else:
+                if errors:
+                    raise errors[-1]
                 names = ", ".join(host.name for host in self.hosts)
                 raise KubeError("read", f"{ADMIN_CONF} on {names}", 0, "none has one: the cluster is not installed yet")
         return self._seen.kubeconfig
+
+    def replace(
+        self,
+        dead: Host,
+        new: Host,
+        *,
+        balancers: Iterable[Balancer] = (),
+        powered_off: bool = False,
+        listen: Listener = ignore,
+    ) -> Report:
+        """Put another machine in a dead master's place, be it the first one, reachable or not.
+
+        ``new`` is a blank host, under the dead one's name and address or others. ``hosts`` may list either of the two:
+        afterwards the caller's module lists ``new``. The ``balancers`` send nothing to the dead one from the beginning
+        on, and to the new one once its API server is ready. A dead host that can't be reached must be ``powered_off``,
+        which only the caller can know; one that answers is stopped for good, its data kept aside on it. Safe to run
+        again at any time, after a kill as well.
+
+        Raises PreflightError with nothing changed where etcd would lose its quorum (with the arithmetic), another
+        member is not healthy, the dead one might come back, or the new one has old data; otherwise as ``install``.
+        """
+        exchange = replacement(
+            self,
+            dead,
+            new,
+            balancers=balancers,
+            powered_off=powered_off,
+            join=ControlPlane._join,
+            names=ControlPlane._names,
+        )
+        return exchange.carry_out(listen, what=f"replaces {dead} by {new}")
+
+    def remove(
+        self,
+        *hosts: Host,
+        balancers: Iterable[Balancer] = (),
+        powered_off: bool = False,
+        listen: Listener = ignore,
+    ) -> Report:
+        """Take these masters out of the control plane, reachable or not; the caller's module then lists the rest.
+
+        Pods leave a master that is alive as their disruption budgets allow. What stays should be an odd number. See
+        :meth:`replace` for ``balancers``, ``powered_off`` and what is refused.
+        """
+        exchange = removal(self, hosts, balancers=balancers, powered_off=powered_off, names=ControlPlane._names)
+        return exchange.carry_out(listen, what=f"removes {', '.join(map(str, hosts))}")
+
+    def restore(
+        self,
+        snapshot: Path | str | Backup,
+        *,
+        workers: Iterable[Host] = (),
+        powered_off: Iterable[Host] = (),
+        another_cluster: bool = False,
+        unlock: Unlock | None = None,
+        listen: Listener = ignore,
+    ) -> Restored:
+        """Make the cluster's etcd anew from one snapshot, and all that depends on it: for a lost quorum, or to go back.
+
+        ``workers`` are the other nodes: their kubelets are started anew as well. The result says what was lost, and
+        how long it took until the endpoint answered. See :meth:`EtcdCluster.restore` for everything else.
+        """
+        return restore(
+            self._members(workers),
+            snapshot,
+            powered_off=powered_off,
+            another_cluster=another_cluster,
+            unlock=unlock,
+            listen=listen,
+        )
+
+    def undo(
+        self, *, workers: Iterable[Host] = (), powered_off: Iterable[Host] = (), listen: Listener = ignore
+    ) -> Undone:
+        """Take the last restore back, half-way or done: every master has the data again that it had before it."""
+        return undo(self._members(workers), powered_off=powered_off, listen=listen)
+
+    def accept(self, *, workers: Iterable[Host] = (), listen: Listener = ignore) -> Report:
+        """Delete the data that restores have kept. There is no undoing them afterwards."""
+        return accept(self._members(workers), listen=listen)
+
+    def _members(self, workers: Iterable[Host]) -> Members:
+        if not self.etcd.stacked:
+            raise ConfigError.of("ControlPlane", "its etcd is on hosts of its own", "use that EtcdCluster's methods")
+        return stacked_members(self.hosts, workers, self.endpoint)
+
+    def diagnose(
+        self, *, balancers: Iterable[Balancer] = (), workers: Iterable[Host] = (), listen: Listener = ignore
+    ) -> Diagnosis:
+        """What is wrong with the cluster, the likely cause first, with the remedy: all hosts are read at once, in one
+        trip each. Works with the API down and with hosts that can't be reached; changes nothing, and raises nothing of
+        what it finds.
+        """
+        pairs = tuple(balancers)
+        hosts = [(host, "master") for host in self.hosts]
+        hosts += [(host, "balancer") for pair in pairs for host in pair.balancers]
+        hosts += [(host, "worker") for host in workers]
+        return diagnosed(hosts, endpoint=self.endpoint, vip=next((pair.vip for pair in pairs), ""), listen=listen)
 
     def problems(self) -> Iterator[Problem]:
         """See :meth:`Component.problems`."""
@@ -159,6 +286,10 @@ class ControlPlane(Component):
         _, warning = check_supported(self.version)
         if warning is not None:
             yield warning
+
+    def artifacts(self) -> Iterator[Artifact]:
+        """See :meth:`Component.artifacts`."""
+        yield from self.source.artifacts(self.version)
 
     def requirements(self) -> Requirements:
         """See :meth:`Component.requirements`."""
@@ -198,19 +329,22 @@ class ControlPlane(Component):
         if work:
             yield Stage("other control planes", work, batch=1)
         admin = Contents(ADMIN_CONF)
-        outcome = yield Stage("administrator's kubeconfig", {first: (admin,)})
+        outcome = yield Stage("administrator's kubeconfig", {first: (admin, self._names(first))})
         self._seen.kubeconfig = outcome.of(first.name, admin.key).decode() or None
 
-    def _cluster_config(self) -> dict[str, object]:
+    def _cluster_config(self, masters: tuple[Host, ...] = ()) -> dict[str, object]:
         return cluster_config(
             self.version,
             self.endpoint,
-            self.hosts,
+            masters or self.hosts,
             self.cluster,
             image_repository=self.source.image_repository,
             etcd_tag=self.source.etcd_tag(self.version),
             dns_tag=self.source.coredns_tag(self.version),
         )
+
+    def _names(self, host: Host, masters: tuple[Host, ...] = ()) -> CertificateNames:
+        return CertificateNames(self._cluster_config(masters), self.version, host.address)
 
     def _init(self, host: Host) -> tuple[Resource, ...]:
         def values() -> Mapping[str, str]:

@@ -1,118 +1,43 @@
-"""EtcdCluster: the members inside the masters, looked at through etcd's own HTTP gateway on each of them.
+"""EtcdCluster: an etcd on hosts of its own, or the one inside the masters; its verbs, on either.
 
 Every member is asked for its own view; membership is never read from manifests (kubeadm rewrites those).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from k8sha.component import Checks, Component
-from k8sha.errors import ConfigError
+from k8sha.component import Checks, Component, Requirements, Stages
+from k8sha.errors import ConfigError, Problem
 from k8sha.etcd.access import Access
+from k8sha.etcd.age import Encryption, Unlock
+from k8sha.etcd.backup import Backup, take_backup
+from k8sha.etcd.changes import reachable, rejoin_stages, removal_stages, replacement_stages
+from k8sha.etcd.conditions import StackedEtcdHealthy, url
+from k8sha.etcd.destinations import Destination
+from k8sha.etcd.health import health_checks
+from k8sha.etcd.installing import install_members
+from k8sha.etcd.maintenance import defragment_stages, disarm_stages
+from k8sha.etcd.member import EtcdSettings
+from k8sha.etcd.members import Members
+from k8sha.etcd.preflight import member_problems, member_requirements
+from k8sha.etcd.restore import restore
+from k8sha.etcd.restored import Restored
+from k8sha.etcd.undo import Undone, accept, undo
+from k8sha.etcd.views import Member, View, list_members, parse_view, read_views
+from k8sha.events import Listener, ignore
 from k8sha.hosts.host import Host, as_hosts
-from k8sha.report import Diff
-from k8sha.resources.resource import Condition
-from k8sha.waiting import Check, NotYet
+from k8sha.operation import carry_out
+from k8sha.report import Report
+from k8sha.verbs import preflight
+from k8sha.waiting import NotYet
 
-__all__ = ["EtcdCluster", "Member", "StackedEtcdHealthy", "View", "forget_member"]
+__all__ = ["EtcdCluster", "Member", "StackedEtcdHealthy", "View", "forget_member", "parse_view"]
 
 _STACKED = Access(stacked=True)
-_PKI, _CURL = _STACKED.pki, _STACKED.curl
-_LIST = f"{_CURL} https://127.0.0.1:2379/v3/cluster/member/list -d '{{\"linearizable\":false}}'"
-
-
-@frozen
-class Member:
-    """A member as one member sees it."""
-
-    id: str
-    name: str
-    peer_url: str
-    learner: bool
-
-
-@frozen
-class View:
-    """What one member says: of the cluster, and of itself. Sizes in bytes."""
-
-    members: tuple[Member, ...]
-    version: str = ""
-    leader: str = ""
-    own_id: str = ""
-    raft_term: int = 0
-    raft_index: int = 0
-    applied_index: int = 0
-    revision: int = 0
-    db_size: int = 0
-    db_in_use: int = 0
-    alarms: tuple[str, ...] = ()
-
-
-def _members(text: str) -> tuple[Member, ...]:
-    data = json.loads(text)
-    if "members" not in data:
-        raise NotYet(f"etcd says: {data.get('message') or data.get('error') or text[:200]}")
-    return tuple(
-        Member(
-            str(member.get("ID", "")),
-            str(member.get("name", "")),
-            str((member.get("peerURLs") or [""])[0]),
-            bool(member.get("isLearner", False)),
-        )
-        for member in data["members"]
-    )
-
-
-@frozen
-class StackedEtcdHealthy(Condition):
-    """Every expected member is in this member's list, started, a voter, and answers; nobody else is a learner.
-
-    ``expected`` has names and addresses. Hosts that are yet to join do not matter here, nor does what their earlier
-    attempts have left: that is cleared when they join.
-    """
-
-    expected: tuple[tuple[str, str], ...]
-    patience: float = field(default=240, kw_only=True)
-
-    @property
-    def key(self) -> str:
-        return f"etcd is healthy on {', '.join(name for name, _ in self.expected)}"
-
-    def probe(self) -> str:
-        health = "\n".join(
-            f"printf '{name} '; {_CURL} https://{address}:2379/health 2>&1 || echo ' (no answer)'; echo"
-            for name, address in self.expected
-        )
-        return f"""\
-if [ ! -s {_PKI}/healthcheck-client.crt ]; then echo '{{"error": "not there yet"}}'; exit 0; fi
-{_LIST} 2>&1 || echo ' (no answer)'
-echo
-{health}"""
-
-    def diff(self, seen: bytes) -> Diff:
-        first, *rest = seen.decode(errors="replace").strip().splitlines() or [""]
-        try:
-            members = _members(first)
-        except (NotYet, ValueError) as error:
-            return Diff.of(f"etcd gives no member list: {error if isinstance(error, NotYet) else first[:200]}")
-        differs = Diff()
-        by_peer = {member.peer_url: member for member in members}
-        answers = dict(line.split(" ", 1) for line in rest if " " in line)
-        for name, address in self.expected:
-            member = by_peer.get(f"https://{address}:2380")
-            if member is None:
-                differs += Diff.of(f"{name} is not a member")
-            elif member.learner:
-                differs += Diff.of(f"{name} is still a learner")
-            elif not member.name:
-                differs += Diff.of(f"{name} has not started")
-            elif '"health":"true"' not in answers.get(name, "").replace(" ", ""):
-                differs += Diff.of(f"{name} is not healthy: {answers.get(name, 'no answer').strip()[:200]}")
-        return differs
 
 
 def forget_member(address: str) -> str:
@@ -121,43 +46,12 @@ def forget_member(address: str) -> str:
     A join that died half-way leaves a learner or an unstarted member; etcd allows one learner, so the next join would
     be refused.
     """
-    remove = f"{_CURL} -f https://127.0.0.1:2379/v3/cluster/member/remove"
+    remove = f"{_STACKED.curl} -f https://127.0.0.1:2379/v3/cluster/member/remove"
     return f"""\
-member=$({_LIST} | tr '{{' '\\n' | grep -F '"https://{address}:2380"') || member=
+member=$({list_members(_STACKED)} | tr '{{' '\\n' | grep -F '"https://{address}:2380"') || member=
 stale=$(printf '%s' "$member" | sed -n 's/.*"ID":"\\([0-9]*\\)".*/\\1/p')
 if [ -n "$stale" ]; then {remove} -d "{{\\"ID\\":\\"$stale\\"}}" >/dev/null; fi
 """
-
-
-_VIEW = f"""\
-{_LIST}; echo
-{_CURL} https://127.0.0.1:2379/v3/maintenance/status -d '{{}}'; echo
-{_CURL} https://127.0.0.1:2379/v3/maintenance/alarm -d '{{"action":"GET"}}'; echo"""
-
-
-def parse_view(text: str) -> View:
-    """A member's own view from the gateway's three answers. Raises NotYet where it gave none."""
-    lines = text.strip().splitlines()
-    if len(lines) != 3:
-        raise NotYet(f"etcd gave no answer: {text.strip()[:200]}")
-    try:
-        members, status, alarms = _members(lines[0]), json.loads(lines[1]), json.loads(lines[2])
-    except ValueError:
-        raise NotYet(f"etcd gave no answer: {text.strip()[:200]}") from None
-    header = status.get("header", {})
-    return View(
-        members,
-        version=str(status.get("version", "")),
-        leader=str(status.get("leader", "0")),
-        own_id=str(header.get("member_id", "")),
-        raft_term=int(status.get("raftTerm", 0)),
-        raft_index=int(status.get("raftIndex", 0)),
-        applied_index=int(status.get("raftAppliedIndex", 0)),
-        revision=int(header.get("revision", 0)),
-        db_size=int(status.get("dbSize", 0)),
-        db_in_use=int(status.get("dbSizeInUse", 0)),
-        alarms=tuple(str(alarm.get("alarm", "")) for alarm in alarms.get("alarms", [])),
-    )
 
 
 @frozen
@@ -165,11 +59,16 @@ class EtcdCluster(Component):
     """An etcd of one, three or five members, each on a host of its own under systemd, with its own TLS; or, with
     ``stacked``, the one inside a control plane, that kubeadm makes member by member on the masters themselves.
 
-    Of a stacked one ``install`` has nothing to do; ``verify`` and ``views`` ask every member what it sees.
+    ``settings`` are for members under systemd. ``install`` makes the cluster, adds members that are listed and are none
+    yet, renews certificates, and lets a member that has lost its data join anew; it never removes one. Of a stacked one
+    it has nothing to do. ``verify`` and ``views`` ask every member what it sees.
+
+    >>> EtcdCluster([etcd_1, etcd_2, etcd_3]).install()  # doctest: +SKIP
     """
 
     hosts: tuple[Host, ...] = field(converter=as_hosts)
     stacked: bool = field(default=False, kw_only=True)
+    settings: EtcdSettings = field(factory=EtcdSettings, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if len(self.hosts) not in (1, 3, 5) and not self.stacked:  # of a stacked one its control plane says so
@@ -182,44 +81,174 @@ class EtcdCluster(Component):
         """Where each member's things are on its host."""
         return Access(self.stacked)
 
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The client URLs of the members."""
+        return tuple(url(host.address, 2379) for host in self.hosts)
+
     def views(self) -> dict[str, View]:
-        """What each member sees, by host name. Raises NotYet naming the first that does not answer."""
-        found: dict[str, View] = {}
-        for host in self.hosts:
-            exit, out, err = host.read(_VIEW)[0]
-            if exit != 0:
-                raise NotYet(f"{host.name}: etcd does not answer: {err.decode(errors='replace').strip()[-300:]}")
-            try:
-                found[host.name] = parse_view(out.decode())
-            except NotYet as error:
-                raise NotYet(f"{host.name}: {error}") from None
+        """What each member sees, by host name. Raises NotYet naming those that do not answer."""
+        found, silent = read_views(self.hosts, self.access)
+        if silent:
+            raise NotYet("; ".join(f"{name}: etcd does not answer: {why}" for name, why in silent.items()))
         return found
+
+    def problems(self) -> Iterator[Problem]:
+        """See :meth:`Component.problems`."""
+        if not self.stacked:
+            yield from member_problems(self.hosts, self.settings)
+
+    def requirements(self) -> Requirements:
+        """See :meth:`Component.requirements`."""
+        return {} if self.stacked else member_requirements(self.hosts, self.settings)
+
+    def stages(self) -> Stages:
+        """See :meth:`Component.stages`."""
+        if not self.stacked:
+            yield from install_members(self.hosts, self.settings)
+
+    def backup(
+        self,
+        to: Iterable[Destination],
+        *,
+        encrypt: Encryption | None = None,
+        scratch: Iterable[str] = (),
+        listen: Listener = ignore,
+    ) -> Backup:
+        """Take a backup, prove it, and copy it to each of ``to`` at once; returns what it is and where it lies.
+
+        A healthy voter is chosen, not the leader unless it is the only one. Its snapshot counts once an etcd was made
+        of it, on that host and away from the real one, that has the marker written just before, and as many keys as
+        the cluster. With it go the certificate authorities, the keys of service accounts, the encryption at rest, and
+        the configuration. The whole is encrypted on its way through here where ``encrypt`` says how: it comes over SSH
+        and nothing of it is written to a disk of the caller's in plain. ``scratch`` are folders on the members' hosts
+        to work in, in place of those that are tried otherwise.
+
+        Raises BackupError with everything that is wrong (a copy that failed does not undo the others, and is named),
+        HostBusy, ApplyError, or an error of the link. Nothing is left on the hosts but a marker in etcd.
+        """
+        return take_backup(self.hosts, self.access, to, encrypt=encrypt, scratch=tuple(scratch), listen=listen)
+
+    def restore(
+        self,
+        snapshot: Path | str | Backup,
+        *,
+        powered_off: Iterable[Host] = (),
+        another_cluster: bool = False,
+        unlock: Unlock | None = None,
+        listen: Listener = ignore,
+    ) -> Restored:
+        """Make every member anew from one snapshot: for a lost quorum, or to go back. Whoever has clients stops them
+        before, and starts them after it; a stacked etcd's are the control plane's: see :meth:`ControlPlane.restore`.
+
+        ``snapshot`` is a plain snapshot, an archive (``unlock`` opens it) or a backup. It is judged here, then on a
+        host by a trial, before anything is stopped. All members are stopped; their data stay beside the new ones, so
+        that :meth:`undo` can go back and :meth:`accept` delete them. A host that can't be reached must be named in
+        ``powered_off``: it is no member any more. A snapshot of ``another_cluster`` is refused unless that is said.
+        Killed at any moment, the same call finishes it; another snapshot is refused until then.
+
+        Raises BackupError or PreflightError with nothing stopped, ApplyError, NotReady, or an error of the link.
+        """
+        return restore(
+            self._restorable("restore"),
+            snapshot,
+            powered_off=powered_off,
+            another_cluster=another_cluster,
+            unlock=unlock,
+            listen=listen,
+        )
+
+    def undo(self, *, powered_off: Iterable[Host] = (), listen: Listener = ignore) -> Undone:
+        """Take the last restore back, half-way or done: every member has the data again that it had before it."""
+        return undo(self._restorable("undo"), powered_off=powered_off, listen=listen)
+
+    def accept(self, listen: Listener = ignore) -> Report:
+        """Delete the data that restores have kept. There is no undoing them afterwards."""
+        return accept(self._restorable("accept"), listen=listen)
+
+    def _restorable(self, verb: str) -> Members:
+        if self.stacked:
+            raise ConfigError.of(
+                f"EtcdCluster.{verb}", "would leave the API servers behind", f"use ControlPlane.{verb} instead"
+            )
+        return Members(access=self.access, hosts=self.hosts, owner="etcd:etcd")
+
+    def defragment(self, listen: Listener = ignore) -> Report:
+        """Give the file system back the room that no key needs any more: one member at a time, followers first, the
+        leader last and after another one took over. A member answers nobody while it is at it.
+
+        Raises PreflightError, with nothing changed, where a member is missing or an alarm is raised.
+        """
+        stages = defragment_stages(self.hosts, self.access)
+        return carry_out(self.name, stages, self.hosts, listen, what="defragments etcd")
+
+    def disarm(self, listen: Listener = ignore) -> Report:
+        """Cure a database that is full (the alarm NOSPACE): old revisions are compacted, every member is defragmented,
+        the alarm is put out. Does nothing where it is not raised.
+
+        Raises PreflightError, with nothing changed, where a member is missing or the alarm is CORRUPT: see
+        :meth:`rejoin`.
+        """
+        return carry_out(self.name, disarm_stages(self.hosts, self.access), self.hosts, listen, what="disarms etcd")
+
+    def rejoin(self, host: Host, listen: Listener = ignore) -> Report:
+        """Make a member anew whose data is corrupt or gone: it is stopped, its data kept aside on its host, and it
+        joins with what the others have.
+
+        Raises PreflightError, with the arithmetic and nothing changed, where the others could not do without it.
+        """
+        self._own(host, "rejoin")
+        stages = rejoin_stages(self.hosts, host, self.settings)
+        return carry_out(self.name, stages, self.hosts, listen, what=f"rejoins {host} to etcd")
+
+    def replace(
+        self, dead: Host, new: Host, *, powered_off: bool = False, wipe: bool = False, listen: Listener = ignore
+    ) -> Report:
+        """Put another host in a member's place, dead or alive; afterwards the caller's module lists ``new``.
+
+        ``hosts`` may list either of the two, so that a run that was killed can be done again. A dead host that can't be
+        reached must be ``powered_off``; one that answers is stopped for good, its data kept aside on it. A new host
+        with a member's data on it is refused, unless ``wipe`` says that it may be put aside.
+
+        Raises PreflightError with nothing changed where quorum would be lost (with the arithmetic) or another member is
+        not healthy; otherwise as ``install``.
+        """
+        after = tuple(new if each == dead else each for each in self.hosts)
+        if new not in after or after.count(new) > 1:
+            cause = "is a member already" if after.count(new) > 1 else "is not one of the members"
+            raise ConfigError.of(new.name if after.count(new) > 1 else dead.name, cause, "give one of the members")
+        cluster = evolve(self._by_itself("replace"), hosts=after)
+        others = tuple(each for each in after if each != new)
+        alive = reachable((dead,), powered_off=powered_off)
+        stages = replacement_stages(
+            after, dead, new, alive, self.settings, wipe=wipe, check=lambda: preflight((cluster,), listen)
+        )
+        hosts = dict.fromkeys((*others, new, *alive))
+        return carry_out(self.name, stages, hosts, listen, what=f"replaces {dead} by {new}")
+
+    def remove(self, *hosts: Host, powered_off: bool = False, listen: Listener = ignore) -> Report:
+        """Take members out, so that 3 or 1 are left; the caller's module then lists the rest. To add members, list them
+        and ``install``. See :meth:`replace` for ``powered_off`` and what is refused."""
+        for host in hosts:
+            self._own(host, "remove")
+        after = tuple(host for host in self.hosts if host not in hosts)
+        rest = evolve(self._by_itself("remove"), hosts=after)
+        alive = reachable(hosts, powered_off=powered_off)
+        what = f"removes {', '.join(host.name for host in hosts)} from etcd"
+        stages = removal_stages(rest.hosts, hosts, alive)
+        return carry_out(self.name, stages, (*after, *alive), listen, what=what)
+
+    def _own(self, host: Host, verb: str) -> None:
+        if host not in self._by_itself(verb).hosts:
+            raise ConfigError.of(host.name, "is not one of the members", ", ".join(each.name for each in self.hosts))
+
+    def _by_itself(self, verb: str) -> EtcdCluster:
+        if self.stacked:
+            raise ConfigError.of(
+                f"EtcdCluster.{verb}", "is for members on hosts of their own", "use ControlPlane.replace or remove"
+            )
+        return self
 
     def checks(self) -> Checks:
         """See :meth:`Component.checks`."""
-        yield Check(f"every etcd member sees the same {len(self.hosts)} voters and one leader", self._agree)
-
-    def _agree(self) -> str:
-        views = self.views()
-        wrong = list(self._disagreements(views))
-        if wrong:
-            raise NotYet("; ".join(wrong))
-        leader = next(iter(views.values())).leader
-        name = next(host for host, view in views.items() if view.own_id == leader)
-        sizes = max(view.db_size for view in views.values())
-        versions = ", ".join(sorted({view.version for view in views.values()}))
-        return f"etcd {versions}, leader {name}, {sizes / 1e6:.1f} MB"
-
-    def _disagreements(self, views: dict[str, View]) -> Iterator[str]:
-        expected = {host.name for host in self.hosts}
-        for name, view in views.items():
-            seen = {member.name for member in view.members}
-            if seen != expected:
-                yield f"{name} lists {', '.join(sorted(member or '(unstarted)' for member in seen))}"
-            yield from (f"{name} sees {member.name} as a learner" for member in view.members if member.learner)
-            yield from (f"{name} reports the alarm {alarm}" for alarm in view.alarms)
-        leaders = {view.leader for view in views.values()}
-        if len(leaders) != 1 or "0" in leaders:
-            yield f"leaders seen: {', '.join(sorted(leaders))}"
-        if len({view.version for view in views.values()}) != 1:
-            yield "versions differ: " + ", ".join(f"{name} {view.version}" for name, view in views.items())
+        return health_checks(self.hosts, self.access)

@@ -85,9 +85,11 @@ def cluster_config(
     image_repository: str | None,
     etcd_tag: str | None,
     dns_tag: str | None,
+    external_etcd: Sequence[str] = (),
 ) -> dict[str, object]:
     """kubeadm's ClusterConfiguration. Every name and address that a client may use is in the certificate from the
-    start, because ``kubeadm certs renew`` copies the old certificate's names."""
+    start, because ``kubeadm certs renew`` copies the old certificate's names. ``external_etcd`` are the client URLs of
+    an etcd that kubeadm does not make; without any it makes a stacked one."""
     api = kubeadm_api(version)
     sans = [endpoint.host, *([endpoint.address] if endpoint.address else [])]
     for master in masters:
@@ -113,13 +115,25 @@ def cluster_config(
         },
         "controllerManager": {"extraArgs": _arguments(api, {}, cluster.controller_manager)},
         "scheduler": {"extraArgs": _arguments(api, {}, cluster.scheduler)},
-        "etcd": {"local": etcd},
+        "etcd": {"external": _external(external_etcd)} if external_etcd else {"local": etcd},
     }
     if image_repository:
         config["imageRepository"] = image_repository
     if dns_tag:
         config["dns"] = {"imageTag": dns_tag}
     return config
+
+
+def _external(endpoints: Sequence[str]) -> dict[str, object]:
+    """An etcd on hosts of its own, in both versions of the API; the files have the names that kubeadm gives them where
+    it makes them itself, so ``upload-certs`` takes them along."""
+    pki = "/etc/kubernetes/pki"
+    return {
+        "endpoints": list(endpoints),
+        "caFile": f"{pki}/etcd/ca.crt",
+        "certFile": f"{pki}/apiserver-etcd-client.crt",
+        "keyFile": f"{pki}/apiserver-etcd-client.key",
+    }
 
 
 def init_config(host: Host, settings: NodeSettings, cluster: dict[str, object], *, token: str, version: Version) -> str:

@@ -21,6 +21,7 @@ class Debian(Distro):
 
     family = "debian"
     cni_plugins = "/usr/lib/cni"
+    etcd_packages = ("etcd-server", "etcd-client")
     node_packages = (
         "containerd",
         "runc",

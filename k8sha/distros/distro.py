@@ -25,6 +25,9 @@ class Distro(ABC):
     node_packages: tuple[str, ...]
     """What every node needs: container runtime, kubeadm's and the kubelet's tools, and ``curl`` to ask the runtime."""
 
+    etcd_packages: tuple[str, ...] = ()
+    """The packages of etcd and its tools, the server's first; none where the distribution has none."""
+
     haproxy_ca: str = "/etc/haproxy/kubernetes-ca.crt"
 
     @abstractmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from pathlib import Path
 
 from attrs import frozen
@@ -118,6 +119,11 @@ class HAProxy(Proxy):
     def statistics(self) -> str:
         # -1 4 -1: servers of every proxy, and nothing else.
         return f"echo 'show stat -1 4 -1' | timeout 5 socat -t 2 - UNIX-CONNECT:{_SOCKET}"
+
+    def rotate(self, backend: str, wanted: bool) -> str:
+        # A server in maintenance counts as marked down: its sessions are shut.
+        command = f"set server {_PROXIED}/{backend} state {'ready' if wanted else 'maint'}"
+        return f"echo {shlex.quote(command)} | timeout 5 socat -t 2 - UNIX-CONNECT:{_SOCKET}"
 
     def parse(self, printed: str) -> tuple[ServerStatistics, ...]:
         rows = csv.DictReader(io.StringIO(printed.removeprefix("# ")))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from k8sha.component import Checks, Component, Requirements, Stages
 from k8sha.endpoint import Endpoint
@@ -15,6 +16,7 @@ from k8sha.facts import Interface
 from k8sha.hosts.host import Host, as_hosts
 from k8sha.loadbalancers import checks, handover
 from k8sha.loadbalancers.conditions import BalancerReady, VIPHolder
+from k8sha.loadbalancers.exchange import InRotation
 from k8sha.loadbalancers.faults import faults
 from k8sha.loadbalancers.haproxy import HAProxy
 from k8sha.loadbalancers.keepalived import VRRP, router_id_of, version_of
@@ -23,6 +25,7 @@ from k8sha.loadbalancers.proxy import Backend, Proxy, Service
 from k8sha.loadbalancers.statistics import BalancerStatistics
 from k8sha.report import Outcome, Report
 from k8sha.resources import CertificateAuthority, Command, KnownAfter, Requirement, Resource
+from k8sha.resources.files import Contents
 from k8sha.resources.packages import versions_seen
 from k8sha.stage import Stage
 
@@ -37,10 +40,10 @@ class LoadBalancer(Component):
     """Two hosts with a proxy and keepalived; one of them holds the VIP, a third address on their network.
 
     ``backends`` are the control-plane hosts; they need not be there as API servers yet. ``ca`` is made on the first of
-    them, if it is not there, so that the proxy can verify API servers from the first day. ``profile`` says how fast a
-    silent balancer is given up: ``fast`` 0.2 s between adverts, ``calm`` 0.5 s, ``live-migration`` 1 s. ``router_id``
-    is VRRP's, unique on the network; if None it follows from the VIP. With ``endpoint_name`` the API's address is that
-    name, which hosts resolve to the VIP.
+    them, if none of them has it, so that the proxy can verify API servers from the first day. ``profile`` says how
+    fast a silent balancer is given up: ``fast`` 0.2 s between adverts, ``calm`` 0.5 s, ``live-migration`` 1 s.
+    ``router_id`` is VRRP's, unique on the network; if None it follows from the VIP. With ``endpoint_name`` the API's
+    address is that name, which hosts resolve to the VIP.
 
     >>> lb = LoadBalancer([lb_1, lb_2], "192.168.56.100", masters)  # doctest: +SKIP
     >>> ControlPlane(masters, endpoint=lb.endpoint, ...)  # doctest: +SKIP
@@ -64,8 +67,8 @@ class LoadBalancer(Component):
 
     @property
     def hosts(self) -> tuple[Host, ...]:
-        """The balancers, and the host that has the CA."""
-        return (*self.balancers, self.backends[0])
+        """The balancers, and the hosts that may have the CA."""
+        return (*self.balancers, *self.backends)
 
     @property
     def endpoint(self) -> Endpoint:
@@ -96,16 +99,19 @@ class LoadBalancer(Component):
         problems = tuple(self.problems())
         if problems:
             raise PreflightError(problems)
-        keeper = self.backends[0]
         packages = {
             host: host.distro.packages(*self.proxy.packages, "keepalived", "openssl") for host in self.balancers
         }
-        holder = VIPHolder(self.vip)
-        preparation: dict[Host, tuple[Resource, ...]] = {keeper: (keeper.distro.packages("openssl"), self.ca)}
+        holder, authority = VIPHolder(self.vip), Contents(f"{self.ca.path}.crt")
+        preparation: dict[Host, tuple[Resource, ...]] = {host: (authority,) for host in self.backends}
         preparation |= {host: (packages[host], _SELINUX, holder) for host in self.balancers}
-        outcome = yield Stage("packages and certificate authority", preparation)
-        pem = self.ca.pem(outcome.of(keeper.name, self.ca.key))
-        service = self._service(pem or KnownAfter(f"the certificate authority is made on {keeper.name}"))
+        outcome = yield Stage("packages, and who has the certificate authority", preparation)
+        pem = self._found(outcome, authority)
+        if pem is None:
+            maker = self.backends[0]
+            made = yield Stage("certificate authority", {maker: (maker.distro.packages("openssl"), self.ca)})
+            pem = self.ca.pem(made.of(maker.name, self.ca.key))
+        service = self._service(pem or KnownAfter(f"the certificate authority is made on {self.backends[0].name}"))
         work = {
             host: self._resources(host, service, versions_seen(outcome.of(host.name, packages[host].key)))
             for host in self._backup_first(outcome, holder)
@@ -131,6 +137,15 @@ class LoadBalancer(Component):
     def undrain(self, host: Host, listen: Listener = ignore) -> Report:
         """Let a drained balancer take part again. The VIP stays where it is."""
         return handover.undrain(self.name, self._one(host), self._ready, listen)
+
+    def with_backends(self, backends: Iterable[Host]) -> LoadBalancer:
+        """The same balancers in front of other control-plane hosts."""
+        return evolve(self, backends=tuple(backends))
+
+    def rotation(self, backend: str, wanted: bool) -> Stage:
+        """A stage after which a backend, by its name, gets connections from the balancers, or none and keeps none."""
+        what = f"{backend} {'gets connections again' if wanted else 'gets no more connections'}"
+        return Stage(what, {host: (InRotation(self.proxy, backend, wanted),) for host in self.balancers})
 
     @property
     def _ready(self) -> BalancerReady:
@@ -184,6 +199,12 @@ class LoadBalancer(Component):
             FirewallOpen(self.port, remedy="firewall-cmd --permanent --add-port=.../tcp --add-protocol=vrrp, --reload"),
             OpenFiles(self.proxy.open_files, remedy="raise the host's limit, or lower the proxy's maxconn"),
         )
+
+    def _found(self, outcome: Outcome, authority: Contents) -> str | None:
+        """The CA that most backends have: a master that was made anew has none yet, or one that nobody else knows."""
+        seen = (self.ca.pem(outcome.of(host.name, authority.key)) for host in self.backends)
+        counted = Counter(pem for pem in seen if pem is not None)
+        return counted.most_common(1)[0][0] if counted else None
 
     def _backup_first(self, outcome: Outcome, holder: VIPHolder) -> list[Host]:
         """The balancers, the one that holds the VIP last."""

@@ -89,3 +89,7 @@ class Proxy(ABC):
     @abstractmethod
     def parse(self, printed: str) -> tuple[ServerStatistics, ...]:
         """The backends' counters and states in what :meth:`statistics` printed."""
+
+    @abstractmethod
+    def rotate(self, backend: str, wanted: bool) -> str:
+        """Shell text that lets a backend take connections, or ends those that it has and gives it no more."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from k8sha.artifacts import Artifact
 from k8sha.distros.distro import Distro
 from k8sha.errors import BundleError, Problem
 from k8sha.facts import Facts
@@ -128,6 +129,11 @@ class Bundle(Source):
         for names in self._index.images.values():
             yield from names
 
+    @property
+    def image_names(self) -> frozenset[str]:
+        """The full name of every image that it brings."""
+        return frozenset(self._names())
+
     def _image(self, image: str) -> str:
         for name in self._names():
             if ImageName.parse(name).image == image:
@@ -190,6 +196,10 @@ class Bundle(Source):
                 entry = self._index.files[archive]
                 found.append(ImageArchive(self.path / archive, entry.sha256, entry.size, names))
         return tuple(found)
+
+    def artifacts(self, version: Version) -> Iterator[Artifact]:
+        """See :meth:`Source.artifacts`."""
+        yield from (Artifact("image", name, "Kubernetes", True) for name in dict.fromkeys(self._names()))
 
     @property
     def kubelet(self) -> str:

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
+from k8sha.artifacts import Artifact
 from k8sha.distros.distro import Distro
 from k8sha.errors import Problem
 from k8sha.facts import Facts
@@ -41,6 +42,10 @@ class Source(ABC):
     @abstractmethod
     def images(self, version: Version, role: Role) -> tuple[Resource, ...]:
         """The container images that a node of this role begins with. They need the container runtime running."""
+
+    @abstractmethod
+    def artifacts(self, version: Version) -> Iterator[Artifact]:
+        """Every image and repository that Kubernetes itself takes from it."""
 
     @property
     @abstractmethod

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from attrs import field, frozen
 
+from k8sha.artifacts import Artifact
 from k8sha.distros.distro import Distro
 from k8sha.errors import ConfigError, Problem
 from k8sha.facts import Facts
@@ -92,6 +93,14 @@ for image in $(kubeadm config images list {options}); do
   case " $(echo $images) " in *" $image "*) ;; *) echo "+ $image";; esac
 done"""
         return (Command(f"images of Kubernetes {version}", done, f"kubeadm config images pull {options}", limit=1800),)
+
+    def artifacts(self, version: Version) -> Iterator[Artifact]:
+        """See :meth:`Source.artifacts`. The tags of etcd and CoreDNS are in kubeadm alone, which says them: ``kubeadm
+        config images list``."""
+        yield Artifact("url", f"{self.mirror}/core:/stable:/v{version.minor}/deb/Release", "Kubernetes")
+        for name in ("kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler"):
+            yield Artifact("image", f"{self.registry or _REGISTRY}/{name}:v{version}", "Kubernetes")
+        yield Artifact("image", self.pause_image(version), "Kubernetes")
 
     @property
     def kubelet(self) -> str:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import ipaddress
+import json
 import socket
+import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -21,7 +26,7 @@ from cryptography.x509.oid import NameOID
 
 from acceptance import standin
 from acceptance.history import outage, watch_gaps
-from acceptance.workload import Target, Workload, WorkloadError
+from acceptance.workload import EtcdTarget, Target, Workload, WorkloadError
 from k8sha import Check, NotReady, NotYet, wait_for
 
 
@@ -100,6 +105,48 @@ def test_a_server_that_another_authority_vouches_for_is_a_failure(target: Target
     with server(tmp_path, target.port), Workload(evolve(target, ca=certificate(other), watch=False)) as client:
         with pytest.raises(NotReady, match="certificate"):
             client.settle(client.now(), least=1, quiet=1, limit=4)
+
+
+@contextmanager
+def member(folder: Path) -> Iterator[tuple[int, list[str]]]:
+    """Something that takes keys as an etcd member does; its port, and the keys that it was given."""
+    given: list[str] = []
+
+    class Put(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            given.append(f"{self.path} {base64.b64decode(body['key']).decode()}")
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing: the test's output is not the place."""
+
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trust.load_cert_chain(folder / "crt", folder / "key")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Put) as served:
+        served.socket = trust.wrap_socket(served.socket, server_side=True)
+        thread = threading.Thread(target=served.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield served.server_port, given
+        finally:
+            served.shutdown()
+
+
+def test_a_write_turns_to_the_next_etcd_member_where_one_does_not_answer(target: Target, tmp_path: Path) -> None:
+    with server(tmp_path, target.port), member(tmp_path) as (port, given):
+        etcd = EtcdTarget(("127.0.0.2", "127.0.0.1"), target.ca, "", "", port)
+        with Workload(evolve(target, etcd=etcd, watch=False, prefix="one")) as client:
+            client.settle(client.now(), least=2, quiet=1, limit=20)
+            names = client.acknowledged(before=client.now())
+    assert len(names) >= 5
+    assert {f"/v3/kv/put k8sha-acceptance/{name}" for name in names} <= set(given)
+    assert not [write for write in client.history().writes if not write.ok]
 
 
 def test_the_client_ends_with_its_parent(target: Target) -> None:

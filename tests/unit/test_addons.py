@@ -7,13 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 
 from k8sha import ConfigError, ControlPlane, Endpoint, Host, Upstream, Workers
 from k8sha.addons import Calico, HostRoutes, Manifest
 from k8sha.addons.host_routes import NodeReady
-from k8sha.addons.manifests import dump, rewrite_images
-from k8sha.resources.manifest import Applied, RolledOut
+from k8sha.addons.manifests import rewrite_images
+from k8sha.objects.identity import in_order
 
 MASTERS = [Host(f"master-{number}", f"192.168.56.{9 + number}") for number in (1, 2, 3)]
 PLANE = ControlPlane(hosts=MASTERS, endpoint=Endpoint("192.168.56.100"), version="1.33.13", source=Upstream())
@@ -50,6 +49,7 @@ spec:
 kind: CustomResourceDefinition
 apiVersion: apiextensions.k8s.io/v1
 metadata: {name: things.example.org}
+spec: {group: example.org, scope: Namespaced, names: {plural: things, kind: Thing}, versions: [{name: v1}]}
 """
 
 
@@ -92,7 +92,7 @@ def test_images_come_from_the_callers_registry_and_nothing_else_changes(tmp_path
 
 
 def test_definitions_come_before_what_needs_them(tmp_path: Path) -> None:
-    kinds = [item["kind"] for item in yaml.safe_load_all(dump(pinned(tmp_path).read(tmp_path)))]
+    kinds = [item["kind"] for item in in_order(pinned(tmp_path).read(tmp_path))]
     assert kinds == ["CustomResourceDefinition", "ConfigMap", "DaemonSet"]
 
 
@@ -121,31 +121,6 @@ def test_calicos_pool_is_the_clusters_pod_network(
 def test_an_unknown_release_needs_its_manifest() -> None:
     with pytest.raises(ConfigError, match="hash is not known"):
         Calico(PLANE, WORKERS, version="v1.0.0")
-
-
-@pytest.mark.parametrize(
-    ("seen", "lines"),
-    [
-        (b"k8sha: absent\n", ("+ 3 objects",)),
-        (b"", ()),
-        (b"--- a\n+++ b\n@@ -1 +1 @@\n-  generation: 1\n+  generation: 2\n", ()),
-        (b"--- a\n+++ b\n@@ -1 +1 @@\n-  x: 1\n+  x: 2\n", ("--- a", "+++ b", "@@ -1 +1 @@", "-  x: 1", "+  x: 2")),
-    ],
-)
-def test_the_servers_own_dry_run_is_the_diff(seen: bytes, lines: tuple[str, ...]) -> None:
-    assert Applied("/etc/kubernetes/k8sha/calico.yaml", 3).diff(seen).lines == lines
-
-
-@pytest.mark.parametrize(
-    ("seen", "done"),
-    [
-        (b'daemon set "calico-node" successfully rolled out\n', True),
-        (b"Waiting for daemon set spec update to be observed...\n", False),
-        (b'Error from server (NotFound): daemonsets.apps "calico-node" not found\n (no answer)\n', False),
-    ],
-)
-def test_a_rollout_is_done_when_it_says_so(seen: bytes, done: bool) -> None:
-    assert (not RolledOut("daemonset/calico-node", "kube-system").diff(seen)) == done
 
 
 @pytest.mark.parametrize(

@@ -23,13 +23,14 @@ LAYERS = (
     "component",
     "operation",
     "verbs",
+    "objects",
     "stage lanes",
     "work parallel",
     "preflight kube",
     "hosts sources",
     "distros",
     "resources",
-    "errors events report waiting facts endpoint versions progress",
+    "errors events report waiting facts endpoint versions progress artifacts kinds",
 )
 DOORS = {
     "paramiko": "hosts/ssh.py",

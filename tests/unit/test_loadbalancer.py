@@ -91,9 +91,9 @@ def test_the_endpoint_is_the_vip_or_a_name_for_it() -> None:
     assert ExternalLoadBalancer(named.endpoint).endpoint == named.endpoint
 
 
-def test_it_touches_the_balancers_and_the_host_of_the_ca() -> None:
+def test_it_touches_the_balancers_and_reads_who_has_the_ca() -> None:
     masters = [MASTER, host("master-2", 11)]
-    assert LoadBalancer([LB_1, LB_2], VIP, masters).hosts == (LB_1, LB_2, MASTER)
+    assert LoadBalancer([LB_1, LB_2], VIP, masters).hosts == (LB_1, LB_2, *masters)
     assert ExternalLoadBalancer(Endpoint(VIP)).hosts == ()
 
 

@@ -15,6 +15,7 @@ from k8sha.waiting import NotYet
 
 from .loadbalancer_hosts import VIP, Answer, FakeShells, Site, gone, site
 
+AUTHORITY = f"contents of {CertificateAuthority().path}.crt"
 PEM = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"
 
 
@@ -29,13 +30,14 @@ def outcome(stage: Stage, prints: Callable[[str, str], bytes]) -> Outcome:
     )
 
 
-def stages(lb: LoadBalancer, prints: Callable[[str, str], bytes]) -> tuple[Stage, Stage]:
-    steps = lb.stages()
-    first = next(steps)
-    second = steps.send(outcome(first, prints))
-    with pytest.raises(StopIteration):
-        steps.send(outcome(second, prints))
-    return first, second
+def stages(lb: LoadBalancer, prints: Callable[[str, str], bytes]) -> tuple[Stage, ...]:
+    steps, found = lb.stages(), []
+    found.append(next(steps))
+    while True:
+        try:
+            found.append(steps.send(outcome(found[-1], prints)))
+        except StopIteration:
+            return tuple(found)
 
 
 def fresh(name: str, key: str) -> bytes:
@@ -44,7 +46,7 @@ def fresh(name: str, key: str) -> bytes:
 
 def installed(holder: str) -> Callable[[str, str], bytes]:
     def prints(name: str, key: str) -> bytes:
-        if key == CertificateAuthority().key:
+        if key == AUTHORITY:
             return PEM.encode()
         if key.startswith("packages"):
             return b"installed keepalived 1:2.2.7-1+b2\n"
@@ -59,8 +61,9 @@ def content(stage: Stage, host: str, path: str) -> object:
 
 
 def test_a_fresh_pair_is_planned_without_the_ca() -> None:
-    first, second = stages(site().lb, fresh)
-    assert [host.name for host in first.work] == ["master-1", "lb-1", "lb-2"]
+    first, authority, second = stages(site().lb, fresh)
+    assert [host.name for host in first.work] == ["master-1", "master-2", "master-3", "lb-1", "lb-2"]
+    assert [host.name for host in authority.work] == ["master-1"]
     assert [host.name for host in second.work] == ["lb-1", "lb-2"]
     assert second.batch == 1
     for name in ("lb-1", "lb-2"):
@@ -78,6 +81,15 @@ def test_what_was_made_and_installed_is_used() -> None:
     _, second = stages(site().lb, installed("lb-1"))
     assert content(second, "lb-2", "/etc/haproxy/kubernetes-ca.crt") == PEM
     assert "interval 1\n" in str(content(second, "lb-2", "/etc/keepalived/keepalived.conf"))
+
+
+@pytest.mark.parametrize("own", [b"", PEM.replace("x", "y").encode()])
+def test_a_first_master_that_was_made_anew_gives_no_authority(own: bytes) -> None:
+    def prints(name: str, key: str) -> bytes:
+        return own if (name, key) == ("master-1", AUTHORITY) else installed("lb-1")(name, key)
+
+    _, second = stages(site().lb, prints)
+    assert content(second, "lb-1", "/etc/haproxy/kubernetes-ca.crt") == PEM
 
 
 def test_nothing_is_replaced_unchecked_and_everything_is_waited_for() -> None:
@@ -109,7 +121,7 @@ def bare(name: str, text: str) -> bytes | None:
 def test_a_plan_costs_one_trip_a_host_and_stage() -> None:
     found = site(bare)
     plan = found.lb.plan()
-    assert plan.trips == 3 + 2
+    assert plan.trips == 5 + 1 + 2
     assert {change.host for change in plan.changes} == {"lb-1", "lb-2", "master-1"}
     assert {wait.resource for wait in plan.waits} == {"balancer is ready"}
     assert found.shells.applied == []

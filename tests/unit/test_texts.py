@@ -14,6 +14,7 @@ from k8sha import errors, events
 from k8sha.errors import (
     AccessDenied,
     ApplyError,
+    BackupError,
     BundleError,
     ConfigError,
     HostBusy,
@@ -56,6 +57,7 @@ ERRORS: tuple[K8shaError, ...] = (
     ConfigError(TWO),
     PreflightError(TWO),
     BundleError(TWO),
+    BackupError(TWO),
     VerifyError(TWO),
     Unreachable("w-1", "no connection to 192.168.56.20:22: timed out", "check that the host is up"),
     AccessDenied("w-1", "sudo refused the password"),

@@ -1,0 +1,107 @@
+"""The first master's machine is thrown away with its disk, and a blank one takes its place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from k8sha import Cluster
+
+from .history import outage
+from .replace_in_lab import replace_first
+from .report import span
+from .resume import install_with_kills
+from .session import Broken, Session
+from .test_install import Record
+from .vagrant import Lab
+
+TITLE = "First master replaced"
+
+
+def _lab(session: Session) -> Lab:
+    """The lab, where there is one with Kubernetes in it: nobody's own machine is thrown away for a test."""
+    if session.lab is None or session.subject.plane is None:
+        session.skip(TITLE, "needs the lab, with Kubernetes: a machine is thrown away for it")
+    assert session.lab is not None
+    return session.lab
+
+
+def test_first_master_replaced(healthy: Session, record_property: Record) -> None:
+    """Its machine is destroyed, a blank one comes, and a client goes on writing through the VIP meanwhile."""
+    lab, subject = _lab(healthy), healthy.subject
+    assert subject.plane is not None
+    first = subject.plane.hosts[0]
+    promise = "a blank machine takes its place, the plan is empty after it, and what was written is there"
+    with healthy.step("first-master-replaced", TITLE, promise) as step:
+        with healthy.workload("replaced") as client:
+            client.settle(client.now(), least=2)
+            begin = client.now()
+            first.close()
+            lab.recreate(first.name)
+            blank = client.now()
+            with healthy.tell.progress() as progress:
+                began = time.monotonic()
+                replace_first(subject.cluster, progress)
+                took = time.monotonic() - began
+            whole = client.now()
+            client.settle(client.now(), least=3)
+            end = client.now()
+            client.answers_until(end)
+            lost = outage(client.history().probes, begin, blank)
+            seen = outage(client.history().probes, blank, end)
+        step.figures += [
+            ("replaced, from a blank machine to a whole cluster", span(took)),
+            (f"while its machine was destroyed, of {lost.total} requests failed", str(lost.failed)),
+            (f"while it was replaced, of {seen.total} requests failed", str(seen.failed)),
+        ]
+        record_property("seconds", round(took, 1))
+        record_property("failed_requests_during_replacement", seen.failed)
+        assert whole >= blank
+        plan = subject.cluster.plan()
+        if plan:
+            raise Broken(f"the plan is not empty after the replacement:\n{plan}")
+        healthy.check_health()
+
+
+def test_killed_replacement(
+    session: Session, request: pytest.FixtureRequest, record_property: Record, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However often it is killed, replacing the first master again ends in the same healthy cluster."""
+    kills = int(request.config.getoption("--kills"))
+    session.subject  # noqa: B018 (brings the lab up)
+    lab, cluster = _lab(session), session.subject.cluster
+    _installed(cluster)
+    lab.recreate(lab.topology.masters[0].name)
+    cluster.close()
+
+    def tell(text: str) -> None:
+        with capsys.disabled():
+            print(text, flush=True)
+
+    chain_of_kills(Path(__file__).with_name("replace_in_lab.py"), kills, session.options.seed, tell, record_property)
+    with cluster:
+        assert not cluster.plan(), str(cluster.plan())
+        cluster.verify()
+
+
+def chain_of_kills(
+    module: Path, kills: int, seed: int, tell: Callable[[str], None], record: Callable[[str, object], None]
+) -> None:
+    """Kill the replacement after every single change that it begins, up to so many times."""
+    chain = install_with_kills(module, changes=kills, kills=kills, seed=seed, tell=tell, delay=0.2)
+    for kill in chain.kills:
+        record(f"kill {kill.run}", f"{kill.seconds:.0f} s, at {kill.last}")
+    record("seconds", round(chain.seconds, 1))
+    assert not chain.errors, chain.errors
+    assert chain.ended.startswith("done"), chain.ended
+    assert len(chain.kills) >= min(kills, 10), f"only {len(chain.kills)} kills before it was done"
+
+
+def _installed(cluster: Cluster) -> None:
+    with cluster:
+        if cluster.plan():
+            cluster.install()
+        cluster.verify()

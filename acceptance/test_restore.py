@@ -1,0 +1,148 @@
+"""A quorum lost for good: two masters' etcd wiped, and the cluster made anew from a backup, through the VIP."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from k8sha import Folder, Host, K8shaError, Workers
+from k8sha.kube import Api, Json
+from k8sha.waiting import Check, NotYet, wait_for
+
+from .report import span
+from .session import Broken, Session
+from .test_install import Record
+
+TITLE = "Quorum lost, restored"
+OBJECTS = 30
+LIMIT = 45.0
+"""Seconds from the call to an answering VIP, on three members."""
+
+_NAMESPACE = "/api/v1/namespaces/k8sha-restore"
+
+
+def _write(api: Api, name: str) -> None:
+    item = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": "k8sha-restore"},
+        "data": {"name": name},
+    }
+    api.apply(item)
+
+
+def _names(api: Api) -> set[str]:
+    return {item["metadata"]["name"] for item in api.get(f"{_NAMESPACE}/configmaps")["items"]}
+
+
+def _wiped(host: Host) -> None:
+    """Its member stops, and finds nothing when it starts again."""
+    text = "for p in $(pgrep -x etcd); do kill -KILL $p; done; rm -rf /var/lib/etcd/member"
+    exit, _, err = host.execute(text, timeout=60)
+    if exit != 0:
+        raise Broken(f"{host}: its data could not be wiped: {err.decode(errors='replace')}")
+
+
+class _Watch:
+    """A watch as any controller has one: lists, watches on from there, and lists anew where it is told to."""
+
+    def __init__(self, api: Api) -> None:
+        self._api, self._end = api, threading.Event()
+        self.names: set[str] = set()
+        self.thread = threading.Thread(target=self._run, name="watch")
+
+    def __enter__(self) -> _Watch:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self.thread.join()
+
+    def _run(self) -> None:
+        since = ""
+        while not self._end.wait(0.2):
+            try:
+                if not since:
+                    listed = self._api.get(f"{_NAMESPACE}/configmaps")
+                    self.names = {item["metadata"]["name"] for item in listed["items"]}
+                    since = listed["metadata"]["resourceVersion"]
+                since = self._hear(since)
+            except K8shaError as error:
+                if getattr(error, "status", 0) == 410:
+                    since = ""
+
+    def _hear(self, since: str) -> str:
+        path = f"{_NAMESPACE}/configmaps"
+        for event in _events(self._api.get(path, watch="true", resourceVersion=since, timeoutSeconds="5")):
+            kind, meta = event["type"], event["object"]["metadata"]
+            if kind == "ERROR":
+                return ""
+            (self.names.discard if kind == "DELETED" else self.names.add)(meta.get("name", ""))
+            since = meta["resourceVersion"]
+        return since
+
+
+def _events(answer: object) -> Iterator[Json]:
+    """One event is decoded already; several are lines."""
+    if isinstance(answer, dict):
+        yield answer
+    elif isinstance(answer, str):
+        yield from (json.loads(line) for line in answer.splitlines() if line)
+
+
+def _soon(sentence: str, holds: Callable[[], bool]) -> None:
+    def look() -> str:
+        if not holds():
+            raise NotYet("it does not")
+        return "so"
+
+    wait_for(Check(sentence, look), timeout=120)
+
+
+def test_lost_quorum_is_restored(healthy: Session, tmp_path: Path, record_property: Record) -> None:
+    """Every object of the backup is back through the VIP, later ones are gone and told, and the cluster works."""
+    plane = healthy.subject.plane
+    if plane is None or not plane.etcd.stacked or len(plane.hosts) < 3 or healthy.lab is None:
+        healthy.skip(TITLE, "needs the lab, with three masters that have Kubernetes: their data are wiped for it")
+    assert plane is not None
+    workers = [host for group in healthy.subject.cluster.of(Workers) for host in group.hosts]
+    promise = f"objects of the backup are back, later ones gone, and the VIP answers within {LIMIT:.0f} s"
+    with healthy.step("quorum-restored", TITLE, promise) as step:
+        api = plane.api
+        api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "k8sha-restore"}})
+        old = {f"old-{number}" for number in range(OBJECTS)}
+        for name in sorted(old):
+            _write(api, name)
+        backup = plane.etcd.backup([Folder(tmp_path)])
+        for number in range(10):
+            _write(api, f"late-{number}")
+        before = max(view.revision for view in plane.etcd.views().values())
+        with _Watch(Api(plane.kubeconfig, plane.endpoint, plane.hosts)) as watch:
+            _soon("the watch has seen the late ones", lambda: "late-9" in watch.names)
+            for host in plane.hosts[1:3]:
+                _wiped(host)
+            began = time.monotonic()
+            done = plane.restore(backup, workers=workers)
+            took = time.monotonic() - began
+            api.close()
+            found = _names(api)
+            _soon("the watch has seen the way back", lambda: old <= watch.names and "late-9" not in watch.names)
+        step.figures += [
+            ("until the VIP answered", span(done.answering)),
+            ("until nodes and agents were whole", span(took)),
+            ("revisions lost, and told", str(done.lost)),
+        ]
+        record_property("seconds_to_answer", round(done.answering, 1))
+        if not old <= found or any(name.startswith("late-") for name in found):
+            raise Broken(f"{len(old & found)} of {OBJECTS} are back, and {len(found - old)} others are there")
+        if done.revision <= before or not done.lost:
+            raise Broken(f"revision {done.revision} after {before}; lost, as told: {done.lost}")
+        healthy.check_health()
+        if done.answering > LIMIT * healthy.options.slack:
+            raise Broken(f"the VIP answered after {done.answering:.1f} s")
+        api.delete(_NAMESPACE)
+        plane.accept(workers=workers)

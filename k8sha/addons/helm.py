@@ -1,0 +1,160 @@
+"""HelmChart: a chart's objects, rendered here by ``helm template`` and then treated like any other add-on's.
+
+There is no release in the cluster: nothing of Helm's own is stored, and what is applied is what the plan showed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from attrs import field, frozen, validators
+
+from k8sha.addons.addon import Addon
+from k8sha.addons.manifests import Manifest
+from k8sha.errors import ConfigError
+from k8sha.kube import Json
+
+__all__ = ["HelmChart"]
+
+_HOOK = "helm.sh/hook"
+_PROGRAMS = "/usr/local/bin:/usr/bin:/bin"
+_LIMIT = 60
+"""Seconds that helm may take: the largest charts in use render in a few."""
+
+
+def _frozen_values(values: object) -> str:
+    """Values as JSON, which is what they may be given as too."""
+    return values if isinstance(values, str) else json.dumps(values or {}, sort_keys=True)
+
+
+@frozen
+class HelmChart(Addon):
+    """A chart of a ``repository`` (its web address), of exactly this ``version`` and ``sha256``.
+
+    ``values`` go to helm through a file that only we can read, never on its command line. ``helm`` is the program: a
+    path, or a name that is looked for in /usr/local/bin, /usr/bin and /bin; it must be of ``helm_version`` (``v3``,
+    ``v3.18``, ``v3.18.4``). A chart whose ``kubeVersion`` does not admit the control plane's version is refused before
+    the first change. ``hooks`` says what becomes of objects that Helm would run around a release: ``refuse``, ``skip``,
+    or ``apply`` like all others. Tests are always left out. The namespace that it goes ``into`` is made with it, unless
+    ``create_namespace=False``.
+    """
+
+    chart: str = field(kw_only=True, validator=validators.matches_re(r"[a-zA-Z0-9][a-zA-Z0-9._-]*"))
+    version: str = field(kw_only=True)
+    repository: str = field(kw_only=True)
+    sha256: str = field(kw_only=True, validator=validators.matches_re(r"[0-9a-f]{64}"))
+    values: str = field(default=None, kw_only=True, converter=_frozen_values, repr=False)
+    release: str = field(default="", kw_only=True)
+    into: str = field(default="default", kw_only=True)
+    create_namespace: bool = field(default=True, kw_only=True)
+    helm: str = field(default="helm", kw_only=True)
+    helm_version: str = field(default="v3", kw_only=True)
+    hooks: str = field(default="refuse", kw_only=True, validator=validators.in_(("refuse", "skip", "apply")))
+
+    def __attrs_post_init__(self) -> None:
+        if not re.match(r"https?://|file:///", self.repository):
+            raise ConfigError.of(
+                f"chart {self.chart}",
+                f"its repository {self.repository!r} is no web address",
+                "oci:// is not supported",
+            )
+
+    @property
+    def name(self) -> str:
+        """Its release's: several charts are several add-ons."""
+        return self.release or self.chart
+
+    @property
+    def namespace(self) -> str:
+        """See :attr:`Addon.namespace`."""
+        return self.into
+
+    def manifests(self) -> tuple[Manifest, ...]:
+        """The chart's archive, pinned like any other file."""
+        url = f"{self.repository.rstrip('/')}/{self.chart}-{self.version}.tgz"
+        return (Manifest(self.chart, self.version, url, self.sha256, suffix="tgz"),)
+
+    def objects(self) -> tuple[Json, ...]:
+        """What helm renders for this cluster. Raises ConfigError with helm's own words where it refuses."""
+        (archive,) = self.manifests()
+        data = archive.bytes(self._folder, mirror=self.mirror)
+        self._check_metadata(data)
+        program = self._program()
+        with tempfile.TemporaryDirectory(prefix="k8sha-helm-") as folder:  # mode 0700
+            file, values = Path(folder, "chart.tgz"), Path(folder, "values.json")
+            file.write_bytes(data)
+            values.touch(mode=0o600)
+            values.write_text(self.values)
+            text = self._run(
+                [
+                    program, "template", self.name, str(file), "--namespace", self.into, "--include-crds",
+                    "--skip-tests", "--kube-version", f"v{self.plane.version}", "--values", str(values),
+                ],
+                folder,
+            )  # fmt: skip
+        items = tuple(self._without_hooks(tuple(item for item in yaml.safe_load_all(text) if item)))
+        made = any(item["kind"] == "Namespace" and item["metadata"]["name"] == self.into for item in items)
+        if made or not self.create_namespace or self.into in ("default", "kube-system"):
+            return items
+        return ({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.into}}, *items)
+
+    def _check_metadata(self, data: bytes) -> None:
+        """The archive is the chart and version that was asked for."""
+        try:
+            with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
+                names = [name for name in archive.getnames() if name.count("/") == 1 and name.endswith("/Chart.yaml")]
+                member = archive.extractfile(names[0]) if names else None
+                found = yaml.safe_load(member.read()) if member else {}
+        except (tarfile.TarError, OSError, yaml.YAMLError) as error:
+            raise ConfigError.of(f"chart {self.chart}", f"is no chart's archive: {error}") from None
+        if (found.get("name"), str(found.get("version"))) != (self.chart, self.version):
+            said = f"{found.get('name')} {found.get('version')}"
+            raise ConfigError.of(f"chart {self.chart} {self.version}", f"the archive holds {said}", "pin the right one")
+
+    def _program(self) -> str:
+        program = shutil.which(self.helm, path=_PROGRAMS)
+        if program is None:
+            raise ConfigError.of(f"chart {self.chart}", f"there is no {self.helm}", "install helm, or give helm=path")
+        found = self._run([program, "version", "--template", "{{.Version}}"], "/").strip()
+        if found != self.helm_version and not found.startswith(f"{self.helm_version}."):
+            raise ConfigError.of(
+                f"chart {self.chart}",
+                f"{program} is {found or 'no helm'}, not {self.helm_version}",
+                "give helm_version=",
+            )
+        return program
+
+    def _run(self, command: list[str], folder: str) -> str:
+        # helm keeps its caches and settings in a home: it gets an empty one, so what others left there plays no part.
+        environment = {"PATH": _PROGRAMS, "HOME": folder, "HELM_NO_PLUGINS": "1"}
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=_LIMIT, env=environment, check=False, cwd="/"
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ConfigError.of(f"chart {self.chart}", f"helm can't be run: {error}") from None
+        if done.returncode != 0:
+            said = done.stderr.strip()[-1000:] or f"exit {done.returncode}"
+            raise ConfigError.of(f"chart {self.chart} {self.version}", f"helm refuses it: {said}")
+        return done.stdout
+
+    def _without_hooks(self, items: tuple[Json, ...]) -> Iterator[Json]:
+        for item in items:
+            hook = (item["metadata"].get("annotations") or {}).get(_HOOK, "")
+            if hook and hook != "crd-install" and self.hooks == "refuse":
+                raise ConfigError.of(
+                    f"chart {self.chart}",
+                    f"{item['kind']} {item['metadata']['name']} is a hook ({hook})",
+                    'turn it off in its values, or give hooks="skip" or hooks="apply"',
+                )
+            if not hook or hook == "crd-install" or self.hooks == "apply":
+                yield item

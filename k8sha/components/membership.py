@@ -1,0 +1,156 @@
+"""Who belongs to a control plane's etcd, as hosts see it; who must leave it; and when it is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import field, frozen
+
+from k8sha.components.masters import MasterState
+from k8sha.etcd.access import DATA, Access
+from k8sha.etcd.views import LOCAL, Member, list_members, members_in
+from k8sha.report import Diff
+from k8sha.resources.resource import Condition, Resource
+from k8sha.waiting import NotYet
+
+__all__ = ["MemberSeen", "MembersOnly", "MembersRemoved", "WhatIsThere"]
+
+_ACCESS = Access(stacked=True)
+_CURL = _ACCESS.curl
+_LIST = list_members(_ACCESS)
+_REMOVE = f"{_CURL} -f {LOCAL}/v3/cluster/member/remove"
+
+
+def _parse(text: str) -> tuple[Member, ...] | None:
+    """A member list from etcd's gateway, None where there is none in the text."""
+    try:
+        return members_in(text)
+    except (NotYet, ValueError, TypeError):
+        return None
+
+
+@frozen
+class _Reading(Resource):
+    """Reads, and changes nothing: for a stage that needs to know."""
+
+    def diff(self, seen: bytes) -> Diff:
+        return Diff()
+
+    def apply(self) -> str:
+        return ":"
+
+
+@frozen
+class MemberSeen(_Reading):
+    """What a master's own etcd lists, whether it is healthy itself, and which certificate authority it is under."""
+
+    @property
+    def key(self) -> str:
+        return "etcd as it is seen from here"
+
+    def probe(self) -> str:
+        return f"""\
+{_LIST} 2>&1 | tr -d '\\n' || echo ' (no answer)'
+echo
+{_CURL} {LOCAL}/health 2>&1 | tr -d '\\n' || echo ' (no answer)'
+echo
+if [ -s /etc/kubernetes/pki/ca.crt ]; then sha256sum </etc/kubernetes/pki/ca.crt; fi"""
+
+    @staticmethod
+    def parse(seen: bytes) -> tuple[tuple[Member, ...] | None, bool, str]:
+        """The list (None where there is no answer), own health, and the CA's hash (empty where there is none)."""
+        lines = [*seen.decode(errors="replace").splitlines(), "", "", ""]
+        return _parse(lines[0]), '"health":"true"' in lines[1].replace(" ", ""), (lines[2].split() or [""])[0]
+
+
+@frozen
+class WhatIsThere(_Reading):
+    """What a host that is to become a master has on it already: how far kubeadm got, the CA's hash, old data."""
+
+    @property
+    def key(self) -> str:
+        return "what is there already"
+
+    def probe(self) -> str:
+        return f"""\
+{MasterState().probe()}
+if [ -s /etc/kubernetes/pki/ca.crt ]; then sha256sum </etc/kubernetes/pki/ca.crt; else echo none; fi
+if [ -e {DATA}/member ]; then echo {DATA}/member; fi
+if [ -d /etc/kubernetes ]; then
+  find /etc/kubernetes -type f ! -path /etc/kubernetes/pki/ca.crt ! -path /etc/kubernetes/pki/ca.key | sort | head -n 20
+fi"""
+
+    @staticmethod
+    def parse(seen: bytes) -> tuple[str, str, tuple[str, ...]]:
+        """kubeadm's state (see :class:`MasterState`), the CA's hash (``none`` without one), and old files."""
+        state, authority, *files = [*seen.decode(errors="replace").splitlines(), "none", "none"][:40]
+        return state, authority.split()[0], tuple(name for name in files if name != "none")
+
+
+@frozen
+class MembersRemoved(Resource):
+    """etcd without the members at these addresses, and without any that never became a voter: one of those would keep
+    the next host from joining (etcd allows a single learner)."""
+
+    addresses: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        return "members that have left etcd"
+
+    def _stale(self, members: Iterable[Member]) -> list[Member]:
+        return [each for each in members if each.address in self.addresses or each.learner or not each.started]
+
+    def probe(self) -> str:
+        return f"{_LIST} 2>&1 || echo ' (no answer)'"
+
+    def diff(self, seen: bytes) -> Diff:
+        text = seen.decode(errors="replace")
+        members = _parse(text)
+        if members is None:
+            return Diff.of(f"etcd gives no member list: {' '.join(text.split())[:200]}")
+        return Diff(
+            tuple(f"- {each.name or '(not started)'} {each.address} ({each.id})" for each in self._stale(members))
+        )
+
+    def apply(self) -> str:
+        names = "|".join(f'*\\"https://{address}:2380\\"*' for address in self.addresses)
+        gone = f"  {names}) ;;\n" if names else ""
+        return f"""\
+listed=$({_LIST})
+listed=$(printf '%s' "$listed" | tr -d ' \\n' | tr '{{' '\\n')
+printf '%s\\n' "$listed" | grep -F '"ID":' | while read -r member; do
+  case $member in
+{gone}  *'"isLearner":true'*) ;;
+  *'"name":"'[!\\"]*) continue;;
+  esac
+  stale=$(printf '%s' "$member" | sed -n 's/.*"ID":"\\([0-9]*\\)".*/\\1/p')
+  if [ -n "$stale" ]; then {_REMOVE} -d "{{\\"ID\\":\\"$stale\\"}}" >/dev/null; fi
+done"""
+
+
+@frozen
+class MembersOnly(Condition):
+    """Exactly the members at these addresses, each a started voter, as this host's own etcd lists them."""
+
+    expected: tuple[tuple[str, str], ...]
+    patience: float = field(default=120, kw_only=True)
+
+    @property
+    def key(self) -> str:
+        return f"etcd has {len(self.expected)} voters and nobody else"
+
+    def probe(self) -> str:
+        return f"{_LIST} 2>&1 || echo ' (no answer)'"
+
+    def diff(self, seen: bytes) -> Diff:
+        text = seen.decode(errors="replace")
+        members = _parse(text)
+        if members is None:
+            return Diff.of(f"etcd gives no member list: {' '.join(text.split())[:200]}")
+        names = {address: name for name, address in self.expected}
+        voters = {each.address for each in members if each.started and not each.learner}
+        lines = [f"{names[address]} is no voter" for address in names if address not in voters]
+        lines += [f"{each.name or each.address} is still listed" for each in members if each.address not in names]
+        lines += [f"{names[each.address]} is a learner" for each in members if each.learner and each.address in names]
+        return Diff(tuple(dict.fromkeys(lines)))

@@ -1,0 +1,83 @@
+"""A control plane's exchanges: another host in a dead master's place, or fewer masters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeAlias
+
+from attrs import evolve
+
+from k8sha.components.etcd import EtcdCluster
+from k8sha.components.exchange import Balancer, Exchange
+from k8sha.components.names import CertificateNames
+from k8sha.components.node import node_stages
+from k8sha.errors import ConfigError
+from k8sha.hosts.host import Host
+from k8sha.resources.resource import Resource
+
+if TYPE_CHECKING:
+    from k8sha.components.control_plane import ControlPlane
+
+__all__ = ["removal", "replacement"]
+
+Join: TypeAlias = "Callable[[ControlPlane, Host], Resource]"
+"""How a host joins a control plane."""
+Names: TypeAlias = "Callable[[ControlPlane, Host, tuple[Host, ...]], CertificateNames]"
+"""kubeadm's record of these masters, as one of them has it."""
+
+
+def replacement(
+    plane: ControlPlane,
+    dead: Host,
+    new: Host,
+    *,
+    balancers: Iterable[Balancer],
+    powered_off: bool,
+    join: Join,
+    names: Names,
+) -> Exchange:
+    """The exchange of one master for another; ``plane`` lists either of the two. Raises ConfigError."""
+    after = tuple(new if host == dead else host for host in plane.hosts)
+    if new not in after:
+        raise ConfigError.of(dead.name, "is not one of the masters, nor is its replacement", _listed(plane.hosts))
+    if after.count(new) > 1:
+        raise ConfigError.of(new.name, "is a master already", "take a host that is none")
+    then = evolve(plane, hosts=after, etcd=EtcdCluster(after, stacked=True))
+    return Exchange(
+        after=after,
+        leaving=(dead,),
+        new=new,
+        balancers=tuple(balancers),
+        components=(then,),
+        prepare=lambda: node_stages(
+            (new,),
+            role="master",
+            version=plane.version,
+            source=plane.source,
+            endpoint=plane.endpoint,
+            settings=plane.settings,
+        ),
+        join=join(then, new),
+        names=lambda host: names(then, host, after),
+        powered_off=powered_off,
+    )
+
+
+def removal(
+    plane: ControlPlane, hosts: tuple[Host, ...], *, balancers: Iterable[Balancer], powered_off: bool, names: Names
+) -> Exchange:
+    """Masters that go, and nobody who comes; ``plane`` may list them still. Raises ConfigError."""
+    after = tuple(host for host in plane.hosts if host not in hosts)
+    if not after or not hosts:
+        raise ConfigError.of("ControlPlane", "no master would be left" if hosts else "no host is given", "keep one")
+    return Exchange(
+        after=after,
+        leaving=hosts,
+        balancers=tuple(balancers),
+        names=lambda host: names(plane, host, after),
+        powered_off=powered_off,
+    )
+
+
+def _listed(hosts: Iterable[Host]) -> str:
+    return ", ".join(host.name for host in hosts)

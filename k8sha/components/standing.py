@@ -1,0 +1,75 @@
+"""May these members leave etcd? The arithmetic, and whether a host is fit to come in their place: pure judgements."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from k8sha.errors import Problem
+from k8sha.etcd.quorum import RESTORE, no_removal, quorum
+from k8sha.etcd.views import Member
+
+__all__ = ["newcomer", "refusals"]
+
+_WIPE = (
+    "make the machine anew, or, if nothing on it is needed, run there: kubeadm reset --force && "
+    "rm -rf /etc/kubernetes /var/lib/etcd/member"
+)
+
+
+def refusals(
+    members: Sequence[Member], healthy: Collection[str], leaving: Collection[str], *, others_must_be_healthy: bool
+) -> Iterator[Problem]:
+    """Why the members at ``leaving`` (addresses) may not be removed one after the other, the dead ones first.
+
+    ``healthy`` are addresses of members that say so themselves. Members that have never started leave as well, and so
+    do learners.
+    """
+    names = {each: str(each) for each in members}
+    goes = [each for each in members if each.address in leaving or not each.started]
+    left = [each for each in members if not each.learner]
+    alive = {names[each] for each in left if each.address in healthy}
+    for each in sorted(goes, key=lambda each: each.address in healthy):
+        if reason := no_removal(names[each], [names[one] for one in left], alive):
+            yield Problem("etcd", reason)
+            return
+        left = [one for one in left if one != each]
+    alive = {names[each] for each in left if each.address in healthy}
+    if len(alive) < quorum(len(left)):
+        yield Problem(
+            "etcd", f"{quorum(len(left))} of {len(left)} voters must be healthy, and {len(alive)} are; {RESTORE}"
+        )
+    elif others_must_be_healthy:
+        for each in left:
+            if names[each] not in alive:
+                yield Problem(
+                    names[each],
+                    f"is not healthy either: {len(alive)} of the {len(left)} voters that would remain are, and "
+                    f"{quorum(len(left))} must be, so the next loss while a member joins would stop etcd",
+                    "mend it first, or take it out with remove()",
+                )
+
+
+def newcomer(
+    host: str, state: str, authority: str, files: Sequence[str], *, cluster: str, member: Member | None
+) -> tuple[bool, Problem | None]:
+    """Whether a host has joined already, and otherwise why it can't.
+
+    ``state`` is kubeadm's (see :class:`~k8sha.components.masters.MasterState`), ``authority`` and ``cluster`` are the
+    hashes of its CA and the cluster's, ``member`` what etcd lists at its address.
+    """
+    if state == "join begun":
+        return False, None
+    if authority not in ("none", cluster):
+        return False, Problem(host, "has the certificate authority of another cluster", _WIPE)
+    if state == "done":
+        if member is not None and member.started and not member.learner:
+            return True, None
+        return False, Problem(host, "was a master, and etcd does not know it any more: it still has old data", _WIPE)
+    if state == "partial":
+        return False, Problem(host, "is a node already, or was one", f"remove it from its cluster first; {_WIPE}")
+    if state != "none":
+        return False, Problem(host, f"is half-way into a cluster of its own ({state})", _WIPE)
+    if files:
+        more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+        return False, Problem(host, f"still has old data: {', '.join(files[:3])}{more}", _WIPE)
+    return False, None

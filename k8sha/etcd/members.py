@@ -1,0 +1,89 @@
+"""An etcd as a restore, and the taking back of one, see it: hosts, and what must be done on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from attrs import frozen
+
+from k8sha.component import Stages
+from k8sha.errors import HostErrors, K8shaError, PreflightError, Problem, Unreachable
+from k8sha.etcd.access import Access
+from k8sha.etcd.agreed import Agreed
+from k8sha.etcd.fence import Fenced, StaticPods, UnitFenced, UnitRuns
+from k8sha.hosts.host import Host
+from k8sha.resources.resource import Resource
+
+__all__ = ["Members", "Whole", "reached"]
+
+
+@frozen(kw_only=True)
+class Whole:
+    """An etcd that is whole again on these hosts, at ``revision``, by the restore (or undoing) of this ``id``.
+
+    ``alive`` are all hosts that are reached; ``answered`` is to be called once the cluster answers its clients.
+    """
+
+    id: str
+    hosts: tuple[Host, ...]
+    alive: tuple[Host, ...]
+    revision: int
+    answered: Callable[[], None]
+
+
+@frozen(kw_only=True)
+class Members:
+    """An etcd, as a restore sees it: hosts, and what must be done on them to stop and start a member.
+
+    ``after`` are the stages that follow once etcd is whole on some of these hosts; ``others`` are the hosts that only
+    those stages need. ``apart`` is what starts the rest of a host again where etcd can't be waited for.
+    """
+
+    access: Access
+    hosts: tuple[Host, ...]
+    others: tuple[Host, ...] = ()
+    after: Callable[[Whole], Stages] | None = None
+    apart: Callable[[bool], Resource] | None = None
+    owner: str = "root:root"
+
+    def fence(self, until: str, mark: str) -> Resource:
+        """What stops a member for certain."""
+        return Fenced(until=until, mark=mark) if self.access.stacked else UnitFenced(until=until, mark=mark)
+
+    def start(self) -> Resource:
+        """What starts it."""
+        return StaticPods(("etcd",)) if self.access.stacked else UnitRuns()
+
+    def agreed(self, hosts: Iterable[Host], *, above: int = 0, among: bool = False) -> Agreed:
+        """The members on these hosts are one etcd."""
+        return Agreed(self.access, tuple((host.name, host.address) for host in hosts), above=above, among=among)
+
+
+def reached(hosts: Iterable[Host], off: tuple[Host, ...]) -> tuple[Host, ...]:
+    """The hosts that let us in, which must be all but those that are off. Raises PreflightError otherwise."""
+    hosts = tuple(hosts)
+
+    def look(host: Host) -> K8shaError | None:
+        try:
+            host.connect()
+        except K8shaError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        found = dict(zip(hosts, pool.map(look, hosts), strict=True))
+    problems: list[Problem] = []
+    denied = [error for error in found.values() if error is not None and not isinstance(error, Unreachable)]
+    if denied:
+        raise denied[0] if len(denied) == 1 else HostErrors(denied)
+    for host, error in found.items():
+        if isinstance(error, Unreachable) and host not in off:
+            cause = f"can't be reached ({error.cause}), and what runs there may go on serving the old data"
+            remedy = "bring it back; or cut its power, and say so with powered_off=[...]"
+            problems.append(Problem(host.name, cause, remedy))
+        elif error is None and host in off:
+            problems.append(Problem(host.name, "is said to be powered off, and lets us in", "do not name it"))
+    if problems:
+        raise PreflightError(problems)
+    return tuple(host for host in hosts if found[host] is None)

@@ -1,0 +1,245 @@
+"""Restore: every member made anew from one snapshot, after all that served the old data has been stopped for certain.
+
+Everything that can refuse comes before the first step that hurts. From then on each step leaves its mark on the hosts,
+so that a run that was killed is finished by the next one, and can be taken back.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Generator, Iterable, Iterator
+from pathlib import Path
+
+from attrs import define, field, frozen
+
+from k8sha.component import Stages
+from k8sha.errors import BackupError, ConfigError, PreflightError, Problem
+from k8sha.etcd.age import Unlock
+from k8sha.etcd.backup import Backup
+from k8sha.etcd.data import SNAPSHOT, Exchanged, Judgement, Prepared, Proven
+from k8sha.etcd.given import Given, given
+from k8sha.etcd.members import Members, Whole, reached
+from k8sha.etcd.record import Closed, Forgotten, Record, Written, bump_for
+from k8sha.etcd.restored import Restored, restored_notes
+from k8sha.etcd.snapshot import SnapshotFacts
+from k8sha.etcd.standing import Looked, Standing
+from k8sha.etcd.tools import EtcdTools
+from k8sha.events import Listener
+from k8sha.hosts.host import Host
+from k8sha.operation import carry_out
+from k8sha.report import Outcome
+from k8sha.resources.download import Upload
+from k8sha.stage import Stage, Step
+
+__all__ = ["restore"]
+
+
+def restore(
+    members: Members,
+    snapshot: Path | str | Backup,
+    *,
+    powered_off: Iterable[Host] = (),
+    another_cluster: bool = False,
+    unlock: Unlock | None = None,
+    listen: Listener,
+) -> Restored:
+    """See :meth:`k8sha.EtcdCluster.restore`."""
+    began = time.monotonic()
+    off = tuple(powered_off)
+    strangers = [host.name for host in off if host not in (*members.hosts, *members.others)]
+    if strangers:
+        raise ConfigError.of("restore", f"{', '.join(strangers)} is no host of this cluster", "name those that are off")
+    with given(snapshot, unlock) as file:
+        alive = reached((*members.hosts, *members.others), off)
+        work = _Restore(members, file, alive, tuple(host for host in members.hosts if host in off), another_cluster)
+        done = _Done()
+        report = carry_out("etcd restore", work.stages(done), alive, listen, what="restores etcd")
+    assert done.record is not None
+    assert done.facts is not None
+    return Restored(
+        id=done.record.id,
+        source=done.record.source,
+        reached=done.record.reached,
+        snapshot=done.facts.revision,
+        revision=done.revision,
+        keys=done.facts.keys,
+        taken=done.record.taken,
+        begun=done.record.begun,
+        members=tuple(name for name, _ in done.record.members),
+        left_out=done.record.left_out,
+        notes=restored_notes(done.record, raised=done.raised),
+        answering=done.answering - began,
+        seconds=time.monotonic() - began,
+        report=report,
+    )
+
+
+@define(eq=False)
+class _Done:
+    """What a run learns on its way; mutable because it is learned late."""
+
+    record: Record | None = None
+    facts: SnapshotFacts | None = None
+    revision: int = 0
+    raised: bool = False
+    answering: float = 0.0
+
+    def answered(self) -> None:
+        """Now the cluster answers."""
+        self.answering = time.monotonic()
+
+
+@frozen
+class _Restore:
+    members: Members
+    file: Given
+    alive: tuple[Host, ...]
+    off: tuple[Host, ...]
+    another_cluster: bool
+    hosts: tuple[Host, ...] = field(init=False)
+
+    @hosts.default
+    def _hosts(self) -> tuple[Host, ...]:
+        return tuple(host for host in self.members.hosts if host in self.alive)
+
+    def stages(self, done: _Done) -> Stages:
+        """Look; make ready; stop and exchange; start; and what depends on etcd after it."""
+        looked = Looked(self.members.access)
+        outcome = yield Stage("what there is", {host: (looked,) for host in self.hosts})
+        standing = {host: Standing.parse(outcome.of(host.name, looked.key)) for host in self.hosts}
+        record = done.record = self._record(standing)
+        if any(name == record.id for each in standing.values() for name, _ in each.closed):
+            yield from self._close(record, done)
+            return
+        done.facts, done.raised = yield from self._make_ready(record, standing)
+        exchanged = Exchanged(record.id, owner=self.members.owner)
+        stop = self.members.fence("exchanged", "fencing")
+        yield Stage("stop the old, new data in place", {host: (stop, exchanged) for host in self.hosts})
+        agreed = self.members.agreed(self.hosts, above=record.reached if done.raised else 0)
+        outcome = yield Stage("start etcd", {host: (self.members.start(), agreed) for host in self.hosts})
+        done.revision = max(agreed.whole(outcome.of(host.name, agreed.key)).revision for host in self.hosts)
+        done.answered()
+        if self.members.after is not None:
+            yield from self.members.after(
+                Whole(id=record.id, hosts=self.hosts, alive=self.alive, revision=done.revision, answered=done.answered)
+            )
+        yield Stage("over", {host: (Closed(record.id),) for host in self.hosts})
+
+    def _close(self, record: Record, done: _Done) -> Stages:
+        """The end of a restore that was killed while it was being closed: some hosts have it behind them already."""
+        judgement, agreed = Judgement(record.id), self.members.agreed(self.hosts)
+        outcome = yield Stage("what was made", {host: (judgement, agreed) for host in self.hosts})
+        said = [outcome.of(host.name, judgement.key) for host in self.hosts]
+        done.facts = SnapshotFacts.parse(max(said, key=len))
+        done.revision = max(agreed.whole(outcome.of(host.name, agreed.key)).revision for host in self.hosts)
+        done.raised = done.revision >= record.bump
+        done.answered()
+        yield Stage("over", {host: (Closed(record.id),) for host in self.hosts})
+
+    def _make_ready(
+        self, record: Record, standing: dict[Host, Standing]
+    ) -> Generator[Step, Outcome, tuple[SnapshotFacts, bool]]:
+        """Bring the snapshot to every host, try it out on one, and make new data of it beside the old."""
+        upload = Upload(SNAPSHOT, sha256=self.file.sha256, mode="0600", source=self.file.path)
+        judged, proven = self.hosts[0], Proven(record.id, record.sha256)
+        brought = (Written(record), EtcdTools(self.members.access), upload)
+        outcome = yield Stage(
+            "try the snapshot out", {host: (*brought, *((proven,) if host == judged else ())) for host in self.hosts}
+        )
+        facts = SnapshotFacts.parse(outcome.of(judged.name, proven.key))
+        fenced = any("fencing" in each.marks for each in standing.values())
+        problems = list(facts.problems(self.file.source) if fenced else self._refusals(facts, standing))
+        if problems:
+            if not fenced:
+                yield Stage("nothing is left behind", {host: (Forgotten(),) for host in self.hosts})
+            raise BackupError(problems)
+        urls = dict(record.members)
+        made = {host: Prepared(record, name, urls[name]) for host, name in self._names(standing)}
+        outcome = yield Stage("new data", {host: (resource,) for host, resource in made.items()})
+        seen = (outcome.of(host.name, resource.key).split() for host, resource in made.items())
+        return facts, all(b"raised" in words for words in seen)
+
+    def _names(self, standing: dict[Host, Standing]) -> Iterator[tuple[Host, str]]:
+        """Each host with its member's name."""
+        yield from ((host, each.name or host.name) for host, each in standing.items())
+
+    def _refusals(self, facts: SnapshotFacts, standing: dict[Host, Standing]) -> Iterator[Problem]:
+        """Why this snapshot must not be restored here."""
+        if self.another_cluster:
+            yield from facts.problems(self.file.source)
+            return
+        identity = next((each.identity for each in standing.values() if each.identity), "")
+        names = [each.name or host.name for host, each in standing.items()] + [host.name for host in self.off]
+        found = list(facts.problems(self.file.source, names=names, identity=identity))
+        yield from found
+        descriptor, now = self.file.descriptor, {each.cluster_id for each in standing.values() if each.cluster_id}
+        if found or (identity and facts.identity) or descriptor is None or not (descriptor.cluster_id and now):
+            return  # etcd's own id is another after every restore, so it tells something only where no identity does
+        if descriptor.cluster_id not in now:
+            yield Problem(
+                self.file.source,
+                f"is of the cluster {descriptor.cluster_id}, and here is {', '.join(sorted(now))}",
+                "give a snapshot of this cluster; or, if it is one, say so with another_cluster=True",
+            )
+
+    def _record(self, standing: dict[Host, Standing]) -> Record:
+        """The restore that is open on these hosts, if it is this one; else a new one. Raises PreflightError where
+        another is half-way, or the disks are too small."""
+        urls = {each.name or host.name: each.peer_url or _peer_url(host.address) for host, each in standing.items()}
+        for host, each in standing.items():
+            if "undoing" in each.marks:
+                raise PreflightError(
+                    [Problem(host.name, "is being taken back from a restore", "run undo() again first")]
+                )
+        found = {each.record: host for host, each in standing.items() if each.record and "fencing" in each.marks}
+        for record, host in found.items():
+            problem = self._other(record, host, urls, len(found))
+            if problem is not None:
+                raise PreflightError([problem])
+            return record
+        problems = list(self._space(standing))
+        if problems:
+            raise PreflightError(problems)
+        for begun in (each.record for each in standing.values()):
+            if begun is not None and begun.sha256 == self.file.sha256 and dict(begun.members) == urls:
+                return begun
+        bumps = [one.bump for each in standing.values() for _, one in each.closed]
+        reached = max([each.revision for each in standing.values()] + bumps)
+        now = time.time()
+        id = secrets.token_hex(4)
+        return Record(
+            id=id,
+            sha256=self.file.sha256,
+            token=f"k8sha-{secrets.token_hex(16)}",
+            bump=bump_for(now - self.file.taken, reached),
+            members=tuple(urls.items()),
+            left_out=tuple(host.name for host in self.off),
+            reached=max(each.revision for each in standing.values()),
+            taken=int(self.file.taken),
+            begun=int(now),
+            source=self.file.source,
+        )
+
+    def _other(self, record: Record, host: Host, urls: dict[str, str], count: int) -> Problem | None:
+        if count > 1:
+            return Problem(host.name, "its half-done restore is not that of the other hosts", "undo() it there first")
+        if record.sha256 != self.file.sha256:
+            cause = f"a restore from {record.source} (sha256 {record.sha256[:12]}) is half-way here"
+            return Problem(host.name, cause, "finish it with that snapshot, or take it back with undo()")
+        if dict(record.members) != urls:
+            names = ", ".join(name for name, _ in record.members)
+            return Problem(host.name, f"the half-done restore here is one of {names}", "name the same hosts, or undo()")
+        return None
+
+    def _space(self, standing: dict[Host, Standing]) -> Iterator[Problem]:
+        # The new data, and their like for whatever etcd writes first; its log takes 64 MB beforehand, twice.
+        needs = 2 * self.file.size + (128 << 20)
+        for host, each in standing.items():
+            if each.free < needs:
+                cause = f"{each.free >> 20} MiB are free beside etcd's data, and a restore needs {needs >> 20}"
+                yield Problem(host.name, cause, "make room there; old data of earlier restores go with accept()")
+
+
+def _peer_url(address: str) -> str:
+    return f"https://[{address}]:2380" if ":" in address else f"https://{address}:2380"

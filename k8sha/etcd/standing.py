@@ -1,0 +1,115 @@
+"""How a member's host stands before a restore, or in the middle of one: all that is to be known, in one trip."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from attrs import frozen
+
+from k8sha.etcd.access import DATA, Access
+from k8sha.etcd.fence import FENCED, MANIFESTS
+from k8sha.etcd.record import OPEN, PLACE, Record
+from k8sha.etcd.snapshot import IDENTITY
+from k8sha.report import Diff
+from k8sha.resources.resource import Resource
+
+__all__ = ["Looked", "Standing"]
+
+_KEY = base64.b64encode(IDENTITY.encode()).decode()
+
+
+@frozen
+class Standing:
+    """What a host says. ``record`` is that of the restore that is open there, with its ``marks``; ``closed`` are those
+    that are over, by the names that they have on disk, and ``kept`` the ids whose old data are still there.
+
+    ``revision``, ``cluster_id`` and ``identity`` are what its member answers, 0 and empty where it does not. ``free``
+    is in bytes, on the disk of the data.
+    """
+
+    record: Record | None = None
+    marks: frozenset[str] = frozenset()
+    closed: tuple[tuple[str, Record], ...] = ()
+    kept: frozenset[str] = frozenset()
+    revision: int = 0
+    cluster_id: str = ""
+    identity: str = ""
+    name: str = ""
+    peer_url: str = ""
+    free: int = 0
+
+    @classmethod
+    def parse(cls, seen: bytes) -> Standing:
+        """From what the probe of :class:`Looked` printed. Raises ValueError for a record that nobody can read."""
+        found: dict[str, list[str]] = {}
+        for line in seen.decode(errors="replace").splitlines():
+            name, _, value = line.partition(" ")
+            found.setdefault(name, []).append(value)
+        last = {name: values[-1] for name, values in found.items()}
+        closed = (line.partition(" ") for line in found.get("closed", ()))
+        header = _loads(last.get("status", "")).get("header", {})
+        values = _loads(last.get("identity", "")).get("kvs", [])
+        return cls(
+            record=Record.parse(last["record"]) if "record" in last else None,
+            marks=frozenset(found.get("mark", ())),
+            closed=tuple((name, Record.parse(text)) for name, _, text in closed),
+            kept=frozenset(found.get("kept", ())),
+            revision=int(header.get("revision", 0)),
+            cluster_id=str(header.get("cluster_id", "")),
+            identity=base64.b64decode(values[0]["value"]).decode(errors="replace") if values else "",
+            name=last.get("name", ""),
+            peer_url=last.get("peer_url", ""),
+            free=int(last.get("free", "0")),
+        )
+
+
+def _loads(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+@frozen
+class Looked(Resource):
+    """Reads how a member's host stands; changes nothing."""
+
+    access: Access
+
+    @property
+    def key(self) -> str:
+        return "what there is"
+
+    def probe(self) -> str:
+        curl = self.access.curl
+        own = f"""\
+for file in {MANIFESTS}/etcd.yaml {FENCED}/etcd.yaml; do
+  if [ -s "$file" ]; then
+    sed -n 's/^ *- --name=/name /p; s/^ *- --initial-advertise-peer-urls=/peer_url /p' "$file"
+  fi
+done"""
+        return f"""\
+ask() {{ {curl} "https://127.0.0.1:2379/v3/$1" -d "$2" 2>&1 | tr -d '\\n' || echo ' (no answer)'; echo; }}
+if [ -s {OPEN}/record.json ]; then printf 'record %s\\n' "$(cat {OPEN}/record.json)"; fi
+for mark in fencing exchanged undoing put-back; do if [ -e "{OPEN}/$mark" ]; then echo "mark $mark"; fi; done
+for record in {PLACE}/*/record.json; do
+  folder=${{record%/record.json}}
+  if [ -s "$record" ] && [ "$folder" != {OPEN} ]; then printf 'closed %s %s\\n' "${{folder##*/}}" "$(cat "$record")"; fi
+done
+for kept in {DATA}/k8sha-kept-*/member {DATA}/k8sha-kept-*/nothing; do
+  if [ -e "$kept" ]; then folder=${{kept%/*}}; echo "kept ${{folder##*/k8sha-kept-}}"; fi
+done
+printf 'status %s\\n' "$(ask maintenance/status '{{}}')"
+printf 'identity %s\\n' "$(ask kv/range '{{"key":"{_KEY}","serializable":true}}')"
+{own if self.access.stacked else ":"}
+place={DATA}; while [ ! -d "$place" ]; do place=${{place%/*}}; done
+echo "free $(stat -f -c '%a * %S' "${{place:-/}}" | awk '{{ printf "%.0f", $1 * $3 }}')\""""
+
+    def diff(self, seen: bytes) -> Diff:
+        return Diff()
+
+    def apply(self) -> str:
+        return ":"

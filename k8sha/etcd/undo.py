@@ -1,0 +1,175 @@
+"""Taking a restore back: every member has the data again that it had before, and runs on them."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterable
+
+from attrs import define, field, frozen
+
+from k8sha.component import Stages
+from k8sha.errors import PreflightError, Problem
+from k8sha.etcd.data import KeptDeleted, PutBack
+from k8sha.etcd.members import Members, Whole, reached
+from k8sha.etcd.record import OPEN, PLACE, Closed, Forgotten, Record
+from k8sha.etcd.standing import Looked, Standing
+from k8sha.events import Listener
+from k8sha.hosts.host import Host
+from k8sha.operation import carry_out, in_order
+from k8sha.report import Diff, Report
+from k8sha.resources.resource import Resource
+from k8sha.stage import Stage
+
+__all__ = ["Reopened", "Undone", "accept", "undo"]
+
+
+@frozen(kw_only=True)
+class Undone:
+    """A restore that was taken back. ``members`` have their old data again; ``without`` had none that could be kept.
+
+    ``serving`` says whether the old members are a quorum: where they are not, all is as it was, and that is no etcd.
+    """
+
+    id: str
+    source: str
+    members: tuple[str, ...]
+    without: tuple[str, ...]
+    serving: bool
+    seconds: float
+    report: Report
+
+    def __str__(self) -> str:
+        lines = [f"took back the restore {self.id} from {self.source}: {', '.join(self.members) or 'nobody'}"]
+        if not self.serving:
+            lines.append("note: these are no quorum of the old members, so etcd does not serve, as before the restore")
+        lines += [f"note: {name} had no data before: it stays stopped; replace it, or restore" for name in self.without]
+        return "\n".join(lines)
+
+
+@frozen
+class Reopened(Resource):
+    """The record of a restore that is being taken back is the open one on this host, with the mark that says so."""
+
+    record: Record
+
+    @property
+    def key(self) -> str:
+        return "record of the undoing"
+
+    def probe(self) -> str:
+        return f"if [ -e {OPEN}/undoing ]; then cat {OPEN}/record.json; fi"
+
+    def diff(self, seen: bytes) -> Diff:
+        found = seen.decode(errors="replace").strip()
+        return Diff() if found == self.record.json() else Diff.of(f"take back {self.record.id}")
+
+    def apply(self) -> str:
+        closed = f"{PLACE}/{self.record.id}"
+        return f"""\
+umask 077
+if [ ! -e {OPEN}/fencing ] && [ -e {closed}/record.json ]; then
+  rm -rf {OPEN}
+  : >{closed}/undoing
+  mv -T {closed} {OPEN}
+else
+  mkdir -p {OPEN}
+  if [ ! -s {OPEN}/record.json ]; then
+    printf '%s\\n' {shlex.quote(self.record.json())} >{OPEN}/record.new
+    mv -f {OPEN}/record.new {OPEN}/record.json
+  fi
+  : >{OPEN}/undoing
+fi
+sync {PLACE} {OPEN}"""
+
+
+@define(eq=False)
+class _Found:
+    """What is learned on the way; mutable because of that."""
+
+    record: Record | None = None
+    members: tuple[Host, ...] = field(default=())
+    without: tuple[Host, ...] = field(default=())
+    serving: bool = True
+
+
+def undo(members: Members, *, powered_off: Iterable[Host] = (), listen: Listener) -> Undone:
+    """See :meth:`k8sha.EtcdCluster.undo`."""
+    began = time.monotonic()
+    alive = reached((*members.hosts, *members.others), tuple(powered_off))
+    found = _Found()
+    report = carry_out("etcd undo", _stages(members, alive, found), alive, listen, what="takes a restore of etcd back")
+    assert found.record is not None
+    return Undone(
+        id=found.record.id,
+        source=found.record.source,
+        members=tuple(host.name for host in found.members),
+        without=tuple(host.name for host in found.without),
+        serving=found.serving,
+        seconds=time.monotonic() - began,
+        report=report,
+    )
+
+
+def accept(members: Members, *, listen: Listener) -> Report:
+    """See :meth:`k8sha.EtcdCluster.accept`."""
+    hosts = (*members.hosts, *members.others)
+    stage = Stage("kept data", {host: (KeptDeleted(),) for host in hosts})
+    return carry_out("etcd restore", in_order((stage,)), hosts, listen, what="deletes what a restore kept")
+
+
+def _stages(members: Members, alive: tuple[Host, ...], found: _Found) -> Stages:
+    hosts = tuple(host for host in members.hosts if host in alive)
+    looked = Looked(members.access)
+    outcome = yield Stage("what there is", {host: (looked,) for host in hosts})
+    standing = {host: Standing.parse(outcome.of(host.name, looked.key)) for host in hosts}
+    record = found.record = _record(standing)
+    if not any({"fencing", "undoing"} & each.marks for each in standing.values()) and not _is_closed(record, standing):
+        found.members = hosts
+        yield Stage("a restore that had not begun", {host: (Forgotten(),) for host in hosts})
+        return
+    put_back = PutBack(record.id, owner=members.owner)
+    take_back = (Reopened(record), members.fence("put-back", "fencing"), put_back)
+    outcome = yield Stage("stop the new, kept data in place", {host: take_back for host in hosts})
+    found.members = tuple(host for host in hosts if b"member" in outcome.of(host.name, put_back.key).split())
+    found.without = tuple(host for host in hosts if host not in found.members)
+    found.serving = len(found.members) > (len(record.members) + len(record.left_out)) // 2
+    if found.serving:
+        agreed = members.agreed(found.members, among=True)
+        outcome = yield Stage("start etcd", {host: (members.start(), agreed) for host in found.members})
+        revision = agreed.whole(outcome.of(found.members[0].name, agreed.key)).revision
+        if members.after is not None:
+            whole = Whole(
+                id=f"{record.id}-undone", hosts=found.members, alive=alive, revision=revision, answered=lambda: None
+            )
+            yield from members.after(whole)
+    else:
+        yield Stage("start etcd", {host: (members.start(),) for host in found.members})
+    if members.apart is not None:
+        yield Stage("the rest of the hosts", {host: (members.apart(host in found.members),) for host in hosts})
+    yield Stage("over", {host: (Closed(f"{record.id}-undone"),) for host in hosts})
+
+
+def _is_closed(record: Record, standing: dict[Host, Standing]) -> bool:
+    return any(record.id == name for each in standing.values() for name, _ in each.closed)
+
+
+def _record(standing: dict[Host, Standing]) -> Record:
+    """The restore that is to be taken back: the one that is open, else the last whose old data are still there."""
+    found = {each.record.id: each.record for each in standing.values() if each.record and each.marks}
+    begun = {each.record.id: each.record for each in standing.values() if each.record}
+    closed = {
+        name: record
+        for each in standing.values()
+        for name, record in each.closed
+        if name == record.id and record.id in each.kept
+    }
+    if len(found) > 1:
+        names = ", ".join(sorted(found))
+        raise PreflightError([Problem("etcd", f"restores are half-way here that differ: {names}", "look at the hosts")])
+    for some in (found, begun):
+        if some:
+            return next(iter(some.values()))
+    if not closed:
+        raise PreflightError([Problem("etcd", "no restore is to be taken back here: no old data are kept")])
+    return max(closed.values(), key=lambda record: record.begun)

@@ -1,0 +1,249 @@
+"""One look at all objects of an owner: few requests where nothing differs, the server's dry run where something does.
+
+One list for each kind, by our label. An object in it whose hash and fields are as we left them is left alone; every
+other one goes to the server as a dry run, and what comes back is compared with what is there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
+
+from attrs import frozen
+
+from k8sha.errors import KubeError, Problem
+from k8sha.kinds import Kind
+from k8sha.kube import FIELD_MANAGER, Api, Json
+from k8sha.objects import fields
+from k8sha.objects.identity import OWNER, Ref, expanded, in_order, kinds_defined, marked, with_namespaces
+from k8sha.objects.inventory import Inventory
+from k8sha.objects.others import at_once, bare, listed, strangers_in
+from k8sha.report import Diff
+
+__all__ = ["Finding", "Look", "Wanted", "look", "look_again", "offline"]
+
+Action = Literal["apply", "replace", "prune", "release"]
+_IMMUTABLE = "field is immutable"
+
+
+@frozen
+class Finding:
+    """One object that is wanted (or must go), and how it differs. ``later`` if the server can't say yet."""
+
+    ref: Ref
+    item: Json
+    diff: Diff
+    live: Json = None
+    action: Action = "apply"
+    force: bool = False
+    later: bool = False
+    problems: tuple[Problem, ...] = ()
+
+
+@frozen
+class Look:
+    """All that was seen: every wanted object in the order in which it is applied, then what must go."""
+
+    findings: tuple[Finding, ...]
+    before: Inventory
+    after: Inventory
+    kinds: Mapping[tuple[str, str], Kind]
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What stands in the way of an apply."""
+        return tuple(problem for finding in self.findings for problem in finding.problems)
+
+    @property
+    def changes(self) -> tuple[Finding, ...]:
+        """What differs."""
+        return tuple(finding for finding in self.findings if finding.diff)
+
+    @property
+    def inventory_differs(self) -> bool:
+        """Whether the inventory lists other objects than there will be."""
+        return (self.before.made, self.before.adopted) != (self.after.made, self.after.adopted)
+
+
+@frozen
+class _Glass:
+    """What is needed to look at one object."""
+
+    api: Api
+    owner: str
+    kinds: Mapping[tuple[str, str], Kind]
+    own_kinds: Mapping[tuple[str, str], Kind]
+    ours: Mapping[Ref, Json]
+    inventory: Inventory
+    new_namespaces: frozenset[str]
+    force: frozenset[str]
+    adopt: frozenset[Ref]
+
+    def examine(self, item: Json) -> Finding:
+        """Find out how one wanted object differs."""
+        ref, live = Ref.of(item), self.ours.get(Ref.of(item))
+        if (ref.api_version, ref.kind) not in self.kinds:
+            by_us = (ref.api_version, ref.kind) in self.own_kinds
+            return _later(
+                ref, item, "its definition is established" if by_us else "its kind is known to the API server"
+            )
+        if live is None:
+            if ref.namespace in self.new_namespaces:
+                return _later(ref, item, f"namespace {ref.namespace} is made")
+            live = self.api.found(self.path(ref))
+            if live is not None and (problem := self._foreign(ref, live)):
+                return Finding(ref, item, Diff(), live, problems=(problem,))
+        if live is not None and fields.intact(item, live):
+            return Finding(ref, item, Diff(), live)
+        return self._dry_run(ref, item, live)
+
+    def path(self, ref: Ref) -> str:
+        return self.kinds[ref.api_version, ref.kind].path(ref.namespace, ref.name)
+
+    def _foreign(self, ref: Ref, live: Json) -> Problem | None:
+        """Why an object that is there and has not our label may not be touched; None if it may."""
+        other = (live["metadata"].get("labels") or {}).get(OWNER)
+        if other:
+            return Problem(str(ref), f"belongs to {other}", "leave it out of one of the two")
+        written = any(entry.get("manager") == FIELD_MANAGER for entry in live["metadata"].get("managedFields", ()))
+        if ref in self.adopt or (written and ref in self.inventory.all):
+            return None
+        return Problem(
+            str(ref), f"is there already, made by {fields.managers(live)}", f'remove it, or adopt it: adopt=("{ref}",)'
+        )
+
+    def _dry_run(self, ref: Ref, item: Json, live: Json, force: bool = False) -> Finding:
+        try:
+            after = self.api.apply(item, dry_run=True, force=force)
+        except KubeError as error:
+            return self._refused(ref, item, live, error)
+        if live is None:
+            return Finding(ref, item, fields.created(item))
+        return Finding(ref, item, fields.changed(live, after), live, force=force)
+
+    def _refused(self, ref: Ref, item: Json, live: Json, error: KubeError) -> Finding:
+        if error.status == 409 and (conflicts := tuple(_conflicts(error))):
+            wrong = [
+                (who, path) for who, path, by_hand in conflicts if not by_hand and f"{ref} {path}" not in self.force
+            ]
+            if not wrong:
+                return self._dry_run(ref, item, live, force=True)
+            problems = tuple(
+                Problem(
+                    f"{ref} {path}",
+                    f"is owned by {who}",
+                    f'leave it out, or take it over: force=("{ref} {path}",)',
+                )
+                for who, path in wrong
+            )
+            return Finding(ref, item, Diff(), live, problems=problems)
+        if error.status == 404 and f'namespaces "{ref.namespace}" not found' in error.message:
+            return _later(ref, item, f"namespace {ref.namespace} is made")
+        if "does not support dry run" in error.message or _webhook_down(error):
+            note = Diff.of(f"~ (known after the apply: {error.message})")
+            return Finding(ref, item, fields.created(item) + note if live is None else note, live, later=True)
+        if error.status == 422 and _IMMUTABLE in error.message and ref.kind == "Job":
+            return Finding(ref, item, Diff.of("is made anew: a Job can't be changed"), live, "replace")
+        if not error.status:
+            raise error
+        return Finding(ref, item, Diff(), live, problems=(Problem(str(ref), error.message, "mend the manifest"),))
+
+
+def _later(ref: Ref, item: Json, what: str) -> Finding:
+    return Finding(ref, item, fields.created(item, f"(known after {what})"), later=True)
+
+
+def _webhook_down(error: KubeError) -> bool:
+    return error.status == 500 and "failed calling webhook" in error.message
+
+
+def _conflicts(error: KubeError) -> Iterator[tuple[str, str, bool]]:
+    """Manager, field, and whether that was somebody with kubectl at hand: then it is drift, which an install mends.
+
+    A manager that applied, or a controller, is an owner: nothing is taken from it without being told to.
+    """
+    details = error.details if isinstance(error.details, dict) else {}
+    for cause in details.get("causes") or ():
+        found = re.match(r'conflict with "([^"]*)"(.*)', cause.get("message", ""))
+        if cause.get("reason") == "FieldManagerConflict" and found:
+            who, how = found.groups()
+            yield who, cause.get("field", ""), who.startswith("kubectl") and " using " in how
+
+
+def _prepared(items: Iterable[Json], kinds: Mapping[tuple[str, str], Kind], owner: str, namespace: str) -> list[Json]:
+    placed = with_namespaces(expanded(items), kinds, namespace)
+    return [marked(item, owner) for item in in_order(placed)]
+
+
+def offline(items: Iterable[Json], owner: str, namespace: str) -> Iterator[Finding]:
+    """What can be said of wanted objects while there is no API server."""
+    for item in _prepared(items, kinds_defined(items), owner, namespace):
+        yield _later(Ref.of(item), item, "the API server is there")
+
+
+@frozen(kw_only=True)
+class Wanted:
+    """What is looked at: the objects, whose they are, and what may be taken over."""
+
+    owner: str
+    items: tuple[Json, ...]
+    namespace: str = "default"
+    force: frozenset[str] = frozenset()
+    adopt: frozenset[Ref] = frozenset()
+
+
+def look(api: Api, wanted: Wanted) -> Look:
+    """Look at all of it. Changes nothing."""
+    own_kinds = kinds_defined(wanted.items)
+    kinds = api.kinds()
+    used = {(item["apiVersion"], item["kind"]) for item in expanded(wanted.items)}
+    if not used <= kinds.keys():  # somebody may have defined it since
+        kinds = api.kinds(again=True)
+    items = _prepared(wanted.items, {**own_kinds, **kinds}, wanted.owner, wanted.namespace)
+    inventory = Inventory.read(api, wanted.owner)
+    refs = [*(Ref.of(item) for item in items), *inventory.all]
+    there = (kinds[ref.api_version, ref.kind] for ref in refs if (ref.api_version, ref.kind) in kinds)
+    ours = listed(api, wanted.owner, there)
+    glass = _glass(api, wanted, kinds, own_kinds, ours, inventory, items)
+    findings = at_once(glass.examine, items)
+    left = sorted(inventory.all - {finding.ref for finding in findings})
+    gone = [_going(glass, ref, ours[ref]) for ref in left if ref in ours]
+    adopted = frozenset(
+        finding.ref
+        for finding in findings
+        if finding.live is not None
+        and (finding.ref in inventory.adopted or (finding.ref not in ours and finding.ref not in inventory.made))
+    )
+    made = frozenset(finding.ref for finding in findings) - adopted
+    after = Inventory(wanted.owner, made, adopted, True)
+    return Look((*findings, *gone), inventory, after, kinds)
+
+
+def _glass(
+    api: Api,
+    wanted: Wanted,
+    kinds: Mapping[tuple[str, str], Kind],
+    own_kinds: Mapping[tuple[str, str], Kind],
+    ours: Mapping[Ref, Json],
+    inventory: Inventory,
+    items: Iterable[Json],
+) -> _Glass:
+    namespaces = (Ref.of(item) for item in items if item["kind"] == "Namespace")
+    missing = frozenset(ref.name for ref in namespaces if ref not in ours and ref not in wanted.adopt)
+    return _Glass(api, wanted.owner, kinds, own_kinds, ours, inventory, missing, wanted.force, wanted.adopt)
+
+
+def look_again(api: Api, wanted: Wanted, findings: Iterable[Finding], seen: Look) -> tuple[Finding, ...]:
+    """Look at those objects of which nothing could be known before definitions and namespaces were made."""
+    kinds = api.kinds(again=True)
+    glass = _glass(api, wanted, kinds, {}, {}, seen.before, ())
+    items = _prepared((finding.item for finding in findings), kinds, wanted.owner, wanted.namespace)
+    return at_once(glass.examine, items)
+
+
+def _going(glass: _Glass, ref: Ref, live: Json) -> Finding:
+    if ref in glass.inventory.adopted:
+        return Finding(ref, bare(ref), Diff.of("is given up: it was there before us and stays"), live, "release")
+    problems = tuple(strangers_in(glass.api, ref, live, glass.owner))
+    return Finding(ref, {}, Diff.of("- is in the manifest no more: deleted"), live, "prune", problems=problems)

@@ -1,0 +1,93 @@
+"""What is there: our objects by their label, and what others keep in a namespace or under a definition of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from k8sha.errors import KubeError, Problem
+from k8sha.kinds import Kind
+from k8sha.kube import Api, Json
+from k8sha.objects.identity import OWNER, Ref
+
+__all__ = ["at_once", "bare", "listed", "strangers_in", "typed"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_AT_ONCE = 8
+"""Requests under way at a time: most of what one costs is its round trip, and priority levels allow many more."""
+
+_BY_ITSELF = frozenset({("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")})
+"""What every namespace has without anybody having made it."""
+
+_PASSING = frozenset({"Event", "Endpoints", "EndpointSlice", "Lease", "PodMetrics"})
+"""Kinds whose objects come and go with others."""
+
+
+def at_once(work: Callable[[T], R], over: Iterable[T]) -> tuple[R, ...]:
+    """Do something for each, several at a time; results in order."""
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="k8sha-look") as pool:
+        return tuple(pool.map(work, over))
+
+
+def bare(ref: Ref) -> Json:
+    """An object without any field: to apply it gives up all of ours."""
+    meta = {"name": ref.name} | ({"namespace": ref.namespace} if ref.namespace else {})
+    return {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": meta}
+
+
+def typed(ref: Ref, live: Json) -> Json:
+    """An object with its kind, which those in a list have not."""
+    return {"apiVersion": ref.api_version, "kind": ref.kind} | live
+
+
+def listed(api: Api, owner: str, kinds: Iterable[Kind]) -> dict[Ref, Json]:
+    """Every object of these kinds that has our label. One request a kind."""
+
+    def of(kind: Kind) -> list[Json]:
+        answer = api.get(kind.path(), labelSelector=f"{OWNER}={owner}")
+        return [{"apiVersion": kind.api_version, "kind": kind.kind} | item for item in answer["items"]]
+
+    return {Ref.of(item): item for items in at_once(of, _once_each(kinds)) for item in items}
+
+
+def strangers_in(api: Api, ref: Ref, live: Json, owner: str) -> Iterator[Problem]:
+    """Why a namespace or a definition of ours can't be deleted: what others have made in it."""
+    kinds: Iterable[Kind] = ()
+    if ref.kind == "Namespace":
+        kinds = _once_each(kind for kind in api.kinds().values() if kind.namespaced and "list" in kind.verbs)
+    elif ref.kind == "CustomResourceDefinition":
+        spec = live["spec"]
+        stored = next(item["name"] for item in spec["versions"] if item["storage"])
+        kind = api.kinds().get((f"{spec['group']}/{stored}", spec["names"]["kind"]))
+        kinds = [kind] if kind else []
+    namespace = ref.name if ref.kind == "Namespace" else ""
+    found = [name for names in at_once(lambda kind: _strangers(api, kind, namespace, owner), kinds) for name in names]
+    if found:
+        named = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+        yield Problem(str(ref), f"has what we did not make: {named}", f'remove it, or keep this: keep=("{ref}",)')
+
+
+def _strangers(api: Api, kind: Kind, namespace: str, owner: str) -> list[str]:
+    """Objects of a kind that neither we made nor something that goes with what we made."""
+    if kind.kind in _PASSING:
+        return []
+    try:
+        items = api.get(kind.path(namespace), labelSelector=f"{OWNER}!={owner}")["items"]
+    except KubeError as error:
+        if error.status in (404, 405, 503):  # an aggregated API that is down keeps no objects of its own
+            return []
+        raise
+    found = []
+    for item in items:
+        meta = item["metadata"]
+        if not meta.get("ownerReferences") and (kind.kind, meta["name"]) not in _BY_ITSELF:
+            found.append(f"{kind.kind} " + (f"{meta['namespace']}/" if meta.get("namespace") else "") + meta["name"])
+    return found
+
+
+def _once_each(kinds: Iterable[Kind]) -> Iterable[Kind]:
+    """Each kind under one of its versions."""
+    return {(kind.api_version.rpartition("/")[0], kind.kind): kind for kind in kinds}.values()

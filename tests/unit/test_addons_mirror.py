@@ -1,0 +1,184 @@
+"""Images and files under other names, what a cluster takes from elsewhere, and settings of add-ons that have pins."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from k8sha import Cluster, ConfigError, ControlPlane, Endpoint, Host, NodeSettings, Upstream
+from k8sha.addons import Addon, CsiNfs, IngressNginx, Manifest, MetricsServer, Mirror, NfsProvisioner, TraefikGateway
+from k8sha.addons.manifests import parse, rewrite_images
+from k8sha.artifacts import Artifact, ImageReference
+from k8sha.kube import Json
+
+PLANE = ControlPlane(
+    hosts=[Host("master-1", "192.168.56.10")],
+    endpoint=Endpoint("192.168.56.100"),
+    version="1.33.13",
+    source=Upstream(),
+)
+MIRROR = Mirror(
+    {
+        "docker.io": "registry.example.org/hub",
+        "quay.io": "registry.example.org/quay",
+        "quay.io/calico": "calico.example.org",
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "full"),
+    [
+        ("nginx", "docker.io/library/nginx:latest"),
+        ("nginx:1.29", "docker.io/library/nginx:1.29"),
+        ("grafana/grafana:12", "docker.io/grafana/grafana:12"),
+        ("quay.io/calico/node:v3.31.7", "quay.io/calico/node:v3.31.7"),
+        ("localhost/x:1", "localhost/x:1"),
+        ("registry:5000/x", "registry:5000/x:latest"),
+        ("registry.k8s.io/pause@sha256:abc", "registry.k8s.io/pause@sha256:abc"),
+        ("registry.k8s.io/pause:3.10@sha256:abc", "registry.k8s.io/pause:3.10@sha256:abc"),
+    ],
+)
+def test_an_image_has_one_full_name(text: str, full: str) -> None:
+    assert str(ImageReference.parse(text)) == full
+
+
+@pytest.mark.parametrize("text", ["", "UPPER/case:1", "a b", "-x:1"])
+def test_what_is_no_image_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not an image's name"):
+        ImageReference.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("image", "mirrored"),
+    [
+        ("nginx:1.29", "registry.example.org/hub/library/nginx:1.29"),
+        ("quay.io/prometheus/prometheus:v3", "registry.example.org/quay/prometheus/prometheus:v3"),
+        ("quay.io/calico/node:v3", "calico.example.org/node:v3"),
+        ("quay.io.example.org/x:1", "quay.io.example.org/x:1"),
+        ("registry.k8s.io/pause:3.10", "registry.k8s.io/pause:3.10"),
+    ],
+)
+def test_the_longest_beginning_counts_and_others_are_left(image: str, mirrored: str) -> None:
+    assert MIRROR.image(image) == mirrored
+
+
+def test_a_mirror_of_nonsense_is_refused() -> None:
+    with pytest.raises(ConfigError, match="is not a registry's name"):
+        Mirror({"docker.io": "https://registry.example.org"})
+    with pytest.raises(ConfigError, match="is not a web address"):
+        Mirror(urls={"https://example.org": "files"})
+
+
+OPERATOR = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: operator}
+spec:
+  template:
+    spec:
+      containers:
+      - name: operator
+        image: quay.io/p/operator:v1
+        args: [--reloader=quay.io/p/reloader:v1, --url=http://quay.io/p, --level=info]
+---
+apiVersion: monitoring.coreos.com/v1
+kind: Prometheus
+metadata: {name: k8s}
+spec: {image: "quay.io/prometheus/prometheus:v3", replicas: 2}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: c}
+data: {image: not-an-image}
+"""
+
+
+def test_images_in_arguments_and_in_operators_objects_are_found_and_nothing_else() -> None:
+    items = parse(OPERATOR)
+    assert rewrite_images(items, MIRROR.image) == (
+        "registry.example.org/quay/p/operator:v1",
+        "registry.example.org/quay/p/reloader:v1",
+        "registry.example.org/quay/prometheus/prometheus:v3",
+    )
+    assert items[0]["spec"]["template"]["spec"]["containers"][0]["args"] == [
+        "--reloader=registry.example.org/quay/p/reloader:v1",
+        "--url=http://quay.io/p",
+        "--level=info",
+    ]
+    assert items[2]["data"] == {"image": "not-an-image"}
+
+
+@pytest.mark.parametrize(("text", "said"), [("a: [", "is not YAML"), ("- a", "no object"), ("{kind: X}", "no object")])
+def test_what_is_no_manifest_is_refused(text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        parse(text)
+
+
+class Demo(Addon):
+    """An add-on of one file, which is here."""
+
+    def manifests(self) -> tuple[Manifest, ...]:
+        text = Path(__file__).with_name("cases") / "absent.txt"
+        return (Manifest("demo", "v1", text.as_uri(), hashlib.sha256(b"").hexdigest()),)
+
+    def objects(self) -> tuple[Json, ...]:
+        return parse(OPERATOR)
+
+
+def test_a_cluster_lists_what_it_takes_from_elsewhere() -> None:
+    found = Cluster(PLANE, Demo(PLANE, mirror=MIRROR)).artifacts()
+    assert Artifact("image", "registry.k8s.io/kube-apiserver:v1.33.13", "Kubernetes") in found
+    assert Artifact("image", "registry.example.org/quay/p/reloader:v1", "Demo") in found
+    assert [item.reference.rpartition("/")[2] for item in found if item.kind == "url" and item.owner == "Demo"] == [
+        "absent.txt"
+    ]
+    assert len(set(found)) == len(found)
+
+
+def test_a_wrong_hash_is_told_before_the_first_change() -> None:
+    class Wrong(Demo):
+        def objects(self) -> tuple[Json, ...]:
+            return Addon.objects(self)
+
+    [problem] = Wrong(PLANE).problems()
+    assert "has sha256" in problem.cause
+
+
+def test_metrics_server_asks_for_real_certificates_or_to_be_told_that_none_are_wanted() -> None:
+    server = MetricsServer(PLANE, mirror=Mirror(urls={"https://raw.githubusercontent.com": "file:///none"}))
+
+    def causes(addon: MetricsServer) -> str:
+        return "; ".join(problem.cause for problem in addon.problems())
+
+    assert "certificates that they signed themselves" in causes(server)
+    assert "signed" not in causes(evolve(server, insecure=True))
+    plane = evolve(PLANE, settings=NodeSettings(kubelet={"serverTLSBootstrap": True}))
+    assert "signed" not in causes(evolve(server, plane=plane))
+
+
+def test_ingress_nginx_says_that_it_is_retired() -> None:
+    [warning] = IngressNginx(PLANE).warnings()
+    assert "March 2026" in warning
+
+
+@pytest.mark.parametrize("port", [80, 29999, 32768])
+def test_a_node_port_is_in_the_servers_range(port: int) -> None:
+    with pytest.raises(ValueError, match="http_port"):
+        TraefikGateway(PLANE, http_port=port)
+
+
+@pytest.mark.parametrize("server", ["10.0.0.1", "fd00::1", "nfs.example.org"])
+def test_storage_is_asked_of_the_server_that_is_given(server: str) -> None:
+    [made] = [CsiNfs(PLANE, server=server, path="/export", default=True)._class("p", {"server": server})]
+    assert made["metadata"]["annotations"] == {"storageclass.kubernetes.io/is-default-class": "true"}
+    assert made["mountOptions"] == ["nfsvers=4.1", "hard"]
+
+
+@pytest.mark.parametrize(("server", "path"), [("a b", "/x"), ("http://nfs", "/x"), ("nfs", "export"), ("", "/x")])
+def test_a_server_or_path_that_is_none_is_refused(server: str, path: str) -> None:
+    with pytest.raises(ValueError):
+        NfsProvisioner(PLANE, server=server, path=path)

@@ -1,0 +1,411 @@
+"""Restoring etcd: what is refused with nothing touched, what is done in which order, and going on after a kill; on
+hosts that are functions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from attrs import define, evolve, field
+
+from k8sha import ConfigError, Host, PreflightError
+from k8sha.components.etcd import EtcdCluster
+from k8sha.errors import ApplyError, BackupError, Unreachable
+from k8sha.etcd.access import Access
+from k8sha.etcd.agreed import Agreed
+from k8sha.etcd.data import Exchanged, Prepared, PutBack
+from k8sha.etcd.fence import UnitFenced, UnitRuns
+from k8sha.etcd.record import WEEK, Closed, Forgotten, Record, Written, bump_for
+from k8sha.etcd.restored import Restored
+from k8sha.etcd.standing import Looked, Standing
+from k8sha.etcd.undo import Reopened
+from k8sha.facts import FACTS
+from k8sha.hosts.program import Began, Did, End, Frame, Program, Saw
+
+from .fake import Fake, FakeLink
+from .restore_samples import RECORD
+
+BOLT = (0xED0CDAED).to_bytes(4, "little")
+GOOD = "size 1024\nrevision 41\nhash 7\ntotal_keys 3\netcd 3.5.30\nmember m1 https://192.168.56.11:2380\nverified yes\n"
+AGREED = Agreed(Access(stacked=False), ()).key
+
+
+def snapshot(path: Path, word: bytes = b"one") -> Path:
+    """A file that has the marks of a snapshot: pages, and the hash of them at the end."""
+    data = (b"\0" * 16 + BOLT + word).ljust(1024, b"\0")
+    path.write_bytes(data + hashlib.sha256(data).digest())
+    return path
+
+
+class Gone:
+    """A way to a host that nothing comes back on."""
+
+    def open(self, name: str, address: str) -> FakeLink:
+        raise Unreachable(name, "no route")
+
+
+@define(eq=False)
+class Member:
+    """A member's host as a function: it knows each text by what is said in it, and keeps what was done."""
+
+    last: int
+    journal: list[tuple[str, str]]
+    revision: int = 100
+    free: int = 1 << 34
+    facts: str = GOOD
+    dies_at: str = ""
+    away: bool = False
+    state: dict[str, str] = field(factory=dict)
+
+    @property
+    def host(self) -> Host:
+        return self._host
+
+    _host: Host = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        way = Gone() if self.away else Fake(self.answer)
+        self._host = Host(f"m{self.last}", f"192.168.56.1{self.last}", ssh=way)
+
+    def answer(self, program: Program) -> Iterator[Frame]:
+        for index, snippet in enumerate(program.applies):
+            yield Began(index)
+            what = self._named(snippet.text)
+            self.journal.append((self._host.name, what))
+            if what == self.dies_at:
+                self.dies_at = ""
+                yield Did(index, 1, b"", b"killed here", 0.1)
+                break
+            self._do(what, snippet.text)
+            yield Did(index, 0, b"", b"", 0.1)
+        if program.probes:
+            yield Saw(tuple((0, self._see(snippet.text).encode(), b"") for snippet in program.probes))
+        yield End()
+
+    def _named(self, text: str) -> str:
+        marks = {
+            "another restore is half-way": "record",
+            "facts.new": "judge",
+            "snapshot restore": "new data",
+            ": >/var/lib/k8sha/restore/open/exchanged": "exchange",
+            ": >/var/lib/k8sha/restore/open/put-back": "put back",
+            "restore/open/undoing": "reopen",
+            "systemctl disable --now": "fence",
+            "systemctl start --no-block": "start",
+            "mv -T /var/lib/k8sha/restore/open": "close",
+            "rm -rf /var/lib/etcd/k8sha-restored-*": "forget",
+            "rm -rf /var/lib/etcd/k8sha-kept-*": "delete",
+            "etcd/bin/made": "programs",
+            "sha256sum -c": "upload",
+        }
+        return next((name for mark, name in marks.items() if mark in text), text[:60])
+
+    def _do(self, what: str, text: str) -> None:
+        self.state[what] = text
+        if what == "fence" and "reopen" in self.state:
+            self.state.pop("start", None)
+        if what in ("close", "forget"):
+            kept = {"was": self._record(), "judge": self.state.get("judge", "")}
+            self.state = kept if what == "close" else {}
+
+    def _record(self) -> str:
+        text = self.state.get("record") or self.state.get("reopen", "")
+        line = next((line for line in text.splitlines() if line.startswith("printf '%s\\n' ")), "")
+        return line.removeprefix("printf '%s\\n' '").partition("' >")[0]
+
+    def _see(self, text: str) -> str:
+        if text == FACTS:
+            return f"hostname {self._host.name}"
+        access = Access(stacked=False)
+        if text == Looked(access).probe():
+            return self._look()
+        fixed: dict[str, Callable[[], str]] = {
+            Written(RECORD).probe(): self._record,
+            Reopened(RECORD).probe(): lambda: self._record() if "reopen" in self.state else "",
+            UnitFenced(until="put-back").probe(): lambda: (
+                "" if {"put back", "fence"} & self.state.keys() and "start" not in self.state else "etcd.service runs"
+            ),
+            Exchanged("").probe(): lambda: "yes" if "exchange" in self.state else "",
+            PutBack("").probe(): lambda: "done\nmember" if "put back" in self.state else "member",
+            UnitFenced().probe(): lambda: "" if {"fence", "exchange"} & self.state.keys() else "etcd.service runs",
+            UnitRuns().probe(): lambda: "active" if "start" in self.state else "inactive",
+            Closed("").probe(): lambda: "open" if {"record", "reopen"} & self.state.keys() else "",
+            Forgotten().probe(): lambda: "begun" if "record" in self.state and "fence" not in self.state else "",
+        }
+        if "/facts-" in text:
+            id = text.partition("/facts-")[2][:8]
+            return self.facts if f"/facts-{id}" in self.state.get("judge", "") else ""
+        if text in fixed:
+            return fixed[text]()
+        if "k8sha-restored-" in text:
+            id = text.partition("/k8sha-restored-")[2][:8]
+            made = "exchange" in self.state or f"/k8sha-restored-{id}" in self.state.get("new data", "")
+            return "made\nraised" if made else ""
+        if "endpoint hashkv" in text:
+            return self._whole(text)
+        if "snapshot.db" in text:
+            return f"{SUMS[0]} 0600" if SUMS[0] in self.state.get("upload", "") else ""
+        if 'echo "wanted' in text:
+            return (
+                "version 3.5.30\nsource file\nfound 1\nstamp 1\nwanted file" if "programs" in self.state else "absent"
+            )
+        raise AssertionError(text)
+
+    def _look(self) -> str:
+        lines = [f"free {self.free}"]
+        if self._record():
+            lines.append(f"record {self._record()}")
+        lines += [
+            f"mark {mark}" for mark, did in (("fencing", "fence"), ("exchanged", "exchange")) if did in self.state
+        ]
+        if "was" in self.state:
+            lines.append(f"closed {json.loads(self.state['was'])['id']} {self.state['was']}")
+        if "fence" not in self.state:
+            header = {"cluster_id": "77", "member_id": "1", "revision": str(self.revision)}
+            lines.append("status " + json.dumps({"header": header}))
+        return "\n".join(lines)
+
+    def _whole(self, text: str) -> str:
+        urls = text.partition("for url in ")[2].partition(";")[0].split()
+        names = [f"m{url.removesuffix(':2379')[-1]}" for url in urls]
+        listed = json.dumps({"members": [{"ID": "1", "name": name, "peerURLs": ["x"]} for name in names]})
+        said = []
+        for _ in urls:
+            said.append('status {"header":{"revision":"1000000050"},"leader":"5"}')
+            said.append(f"members {listed}")
+        hashes = json.dumps([{"HashKV": {"hash": 3}} for _ in urls])
+        return "\n".join([*said, f"hashes {hashes}"])
+
+
+SUMS = [""]
+"""The hash of the snapshot that is being restored."""
+
+
+@define(eq=False)
+class Lab:
+    """Members, and what was done on them in which order."""
+
+    members: list[Member]
+    journal: list[tuple[str, str]]
+
+    @classmethod
+    def of(cls, count: int) -> Lab:
+        journal: list[tuple[str, str]] = []
+        return cls([Member(last, journal) for last in range(1, count + 1)], journal)
+
+    def etcd(self) -> EtcdCluster:
+        return EtcdCluster([member.host for member in self.members])
+
+    def restore(self, path: Path, powered_off: Iterable[Host] = (), *, another_cluster: bool = False) -> Restored:
+        SUMS[0] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return self.etcd().restore(path, powered_off=powered_off, another_cluster=another_cluster)
+
+    def did(self, what: str) -> list[int]:
+        return [at for at, (_, did) in enumerate(self.journal) if did == what]
+
+
+HURTS = {"fence", "exchange", "start"}
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_everybody_is_ready_before_anybody_stops_and_stopped_before_anybody_starts(count: int, tmp_path: Path) -> None:
+    lab = Lab.of(count)
+    done = lab.restore(snapshot(tmp_path / "s.db"))
+    for before, after in (("upload", "new data"), ("new data", "fence"), ("exchange", "start"), ("start", "close")):
+        assert len(lab.did(before)) == len(lab.did(after)) == count
+        assert max(lab.did(before)) < min(lab.did(after)), (before, after)
+    assert len(lab.did("judge")) == 1
+    assert (done.reached, done.snapshot, done.lost, done.revision) == (100, 41, 59, 1_000_000_050)
+    assert "lost: 59 revisions" in str(done)
+    assert done.members == tuple(f"m{last}" for last in range(1, count + 1))
+
+
+def test_all_members_are_made_of_the_same_file_token_and_list(tmp_path: Path) -> None:
+    lab = Lab.of(3)
+    texts: list[str] = []
+    for member in lab.members:
+        member.dies_at = "close"
+    with pytest.raises(ApplyError):
+        lab.restore(snapshot(tmp_path / "s.db"))
+    for member in lab.members:
+        own = f"--name={member.host.name}", f"--initial-advertise-peer-urls=https://{member.host.address}:2380"
+        text = member.state["new data"]
+        for option in own:
+            assert option in text
+            text = text.replace(option, "")
+        texts.append(text)
+    assert len(set(texts)) == 1
+    assert "--bump-revision=1000000000 --mark-compacted" in texts[0]
+
+
+@pytest.mark.parametrize(
+    "at", ["record", "programs", "upload", "judge", "new data", "fence", "exchange", "start", "close"]
+)
+@pytest.mark.parametrize("who", [0, 2])
+def test_dying_anywhere_and_running_again_ends_right(at: str, who: int, tmp_path: Path) -> None:
+    lab = Lab.of(3)
+    if at == "judge" and who:
+        pytest.skip("one host judges for all")
+    lab.members[who].dies_at = at
+    path = snapshot(tmp_path / "s.db")
+    with pytest.raises(ApplyError):
+        lab.restore(path)
+    begun = {text for member in lab.members if (text := member._record())}
+    done = lab.restore(path)
+    assert len(lab.did("exchange")) == (4 if at == "exchange" else 3)  # never twice on one host
+    if at not in ("record", "close"):
+        assert begun == {json.dumps({**json.loads(next(iter(begun))), "id": done.id}, sort_keys=True)}
+    assert all("record" not in member.state for member in lab.members)
+
+
+def test_another_snapshot_is_refused_while_one_is_half_way_and_undo_makes_way(tmp_path: Path) -> None:
+    lab = Lab.of(3)
+    lab.members[1].dies_at = "exchange"
+    with pytest.raises(ApplyError):
+        lab.restore(snapshot(tmp_path / "s.db"))
+    before = len(lab.journal)
+    with pytest.raises(PreflightError, match=r"half-way.*undo\(\)"):
+        lab.restore(snapshot(tmp_path / "other.db", b"two"))
+    assert len(lab.journal) == before
+    undone = lab.etcd().undo()
+    assert undone.serving
+    assert undone.members == ("m1", "m2", "m3")
+    assert len(lab.did("put back")) == 3
+    lab.restore(snapshot(tmp_path / "other.db", b"two"))
+
+
+def test_a_leftover_that_never_stopped_anybody_stands_in_nobodys_way(tmp_path: Path) -> None:
+    lab = Lab.of(3)
+    lab.members[1].dies_at = "new data"
+    with pytest.raises(ApplyError):
+        lab.restore(snapshot(tmp_path / "s.db"))
+    assert lab.restore(snapshot(tmp_path / "other.db", b"two")).source == "other.db"
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ("size 1024\nrefused newer: it was made by etcd 3.6, and here is etcd 3.5.30\n", "made by etcd 3.6"),
+        ("size 1024\nrevision 4\n", "did not come to an end"),
+        (GOOD.replace("m1 ", "elsewhere "), "of another cluster"),
+    ],
+)
+def test_what_a_host_finds_wrong_is_refused_and_nothing_is_left(facts: str, said: str, tmp_path: Path) -> None:
+    lab = Lab.of(3)
+    lab.members[0].facts = facts
+    with pytest.raises(BackupError, match=said):
+        lab.restore(snapshot(tmp_path / "s.db"))
+    assert not HURTS & {did for _, did in lab.journal}
+    assert lab.did("new data") == []
+    assert len(lab.did("forget")) == 3
+
+
+def test_another_clusters_snapshot_is_taken_where_that_is_said(tmp_path: Path) -> None:
+    lab = Lab.of(3)
+    lab.members[0].facts = GOOD.replace("m1 ", "elsewhere ")
+    assert lab.restore(snapshot(tmp_path / "s.db"), another_cluster=True).keys == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda data: b"", "empty"),
+        (lambda data: data[:-1], "no whole number of pages"),
+        (lambda data: data[:-544], "no whole number of pages|sha256"),
+        (lambda data: data[:40] + bytes([data[40] ^ 1]) + data[41:], "sha256"),
+        (lambda data: data[:-1] + bytes([data[-1] ^ 128]), "sha256"),
+    ],
+)
+def test_a_damaged_file_touches_no_host(change: Callable[[bytes], bytes], said: str, tmp_path: Path) -> None:
+    lab = Lab.of(3)
+    path = snapshot(tmp_path / "s.db")
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(BackupError, match=said):
+        lab.restore(path)
+    assert lab.journal == []
+
+
+def test_a_file_that_is_not_there_touches_no_host(tmp_path: Path) -> None:
+    lab = Lab.of(1)
+    with pytest.raises(BackupError):
+        lab.etcd().restore(tmp_path / "none.db")
+    assert lab.journal == []
+
+
+def test_too_little_room_anywhere_is_refused(tmp_path: Path) -> None:
+    lab = Lab.of(3)
+    lab.members[2].free = 100 << 20
+    with pytest.raises(PreflightError, match="m3: 100 MiB are free"):
+        lab.restore(snapshot(tmp_path / "s.db"))
+    assert lab.journal == []
+
+
+def test_who_cannot_be_reached_must_be_off_and_is_left_out_then(tmp_path: Path) -> None:
+    lab = Lab.of(3)
+    lab.members[1] = Member(2, lab.journal, away=True)
+    path = snapshot(tmp_path / "s.db")
+    with pytest.raises(PreflightError, match=r"m2: can't be reached .* powered_off"):
+        lab.restore(path)
+    with pytest.raises(PreflightError, match="m3: is said to be powered off, and lets us in"):
+        lab.restore(path, [lab.members[1].host, lab.members[2].host])
+    with pytest.raises(ConfigError, match="is no host of this cluster"):
+        lab.restore(path, [Lab.of(5).members[4].host])
+    assert lab.journal == []
+    done = lab.restore(path, [lab.members[1].host])
+    assert (done.members, done.left_out) == (("m1", "m3"), ("m2",))
+    assert "m2 was powered off and is no member any more" in str(done)
+    assert "2 members tolerate no more losses" in str(done)
+
+
+def test_a_stacked_etcd_is_restored_through_its_control_plane(tmp_path: Path) -> None:
+    etcd = EtcdCluster([member.host for member in Lab.of(3).members], stacked=True)
+    for verb in (lambda: etcd.restore(tmp_path / "s.db"), etcd.undo, etcd.accept):
+        with pytest.raises(ConfigError, match="use ControlPlane"):
+            verb()
+
+
+def test_nothing_to_undo_is_said() -> None:
+    with pytest.raises(PreflightError, match="no old data are kept"):
+        Lab.of(3).etcd().undo()
+
+
+def test_the_revision_outruns_the_snapshots_age_and_earlier_restores() -> None:
+    assert bump_for(60, 9617) == 1_000_000_000
+    assert bump_for(WEEK + 1, 9617) == 2_000_000_000
+    assert bump_for(60, 1_000_009_823) == 2_000_000_000  # 9617 + 1e9 would be less than what was reached
+    assert bump_for(-60, 0) == 1_000_000_000
+
+
+def test_a_record_survives_being_written() -> None:
+    assert Record.parse(RECORD.json()) == RECORD
+    assert RECORD.initial_cluster == "master-1=https://192.168.56.10:2380,master-2=https://192.168.56.11:2380"
+    with pytest.raises(ValueError, match="unexpected"):
+        Record.parse(json.dumps({**json.loads(RECORD.json()), "more": 1}))
+
+
+def test_a_hosts_standing_is_read() -> None:
+    closed = evolve(RECORD, id="ffffffff")
+    text = f"""\
+record {RECORD.json()}
+mark fencing
+closed ffffffff {closed.json()}
+kept ffffffff
+status {{"header": {{"cluster_id": "77", "revision": "12"}}}}
+identity {{"kvs": [{{"value": "bWU="}}]}}
+name m1
+peer_url https://192.168.56.11:2380
+free 100"""
+    found = Standing.parse(text.encode())
+    assert found == Standing(
+        RECORD, frozenset({"fencing"}), (("ffffffff", closed),), frozenset({"ffffffff"}), 12, "77", "me", "m1",
+        "https://192.168.56.11:2380", 100,
+    )  # fmt: skip
+    assert Standing.parse(b"status curl: (7) refused (no answer)\nfree 5") == Standing(free=5)
+
+
+def test_new_data_are_only_raised_where_etcd_can() -> None:
+    text = Prepared(RECORD, "master-1", "https://192.168.56.10:2380").apply()
+    assert "--help 2>&1 | grep -q -e --bump-revision" in text
