@@ -1,9 +1,12 @@
 """An add-on of your own: a page that every worker serves, planned, installed, proved and removed like any other."""
 
+from collections.abc import Iterator
+
 from attrs import frozen
 
 from k8sha import Check, NotYet
 from k8sha.addons import Addon, parse
+from k8sha.kube import Json
 
 HELLO = """
 apiVersion: v1
@@ -45,14 +48,14 @@ class Hello(Addon):
 
     text: str = "hello"
 
-    def objects(self):
+    def objects(self) -> tuple[Json, ...]:
         return parse(HELLO.replace("TEXT", self.text))
 
-    def checks(self):
+    def checks(self) -> Iterator[Check]:
         yield Check("the page is served", self.look)
 
-    def look(self):
+    def look(self) -> str:
         page = self.plane.api.get("/api/v1/namespaces/hello/services/hello:80/proxy/")
         if page != self.text:
             raise NotYet(f"it says {page!r}")
-        return page
+        return str(page)

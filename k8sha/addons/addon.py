@@ -25,8 +25,15 @@ from k8sha.sources import Bundle
 __all__ = ["Addon"]
 
 
-def _strings(given: Iterable[str]) -> frozenset[str]:
-    return frozenset(given)
+def _fields(given: Iterable[str]) -> frozenset[str]:
+    """Fields of objects, each written ``apps/v1 Deployment web/shop .spec.replicas``."""
+    found = frozenset(given)
+    for text in found:
+        ref, _, path = text.rpartition(" ")
+        Ref.parse(ref)
+        if not path.startswith("."):
+            raise ConfigError.of(f"field {text!r}", "is not named right", "write it as v1 ConfigMap web/x .data.key")
+    return found
 
 
 def _refs(given: Iterable[str]) -> frozenset[Ref]:
@@ -45,7 +52,7 @@ class Addon(Component):
 
     plane: ControlPlane
     mirror: Mirror = field(factory=Mirror, kw_only=True)
-    force: frozenset[str] = field(default=frozenset(), converter=_strings, kw_only=True)
+    force: frozenset[str] = field(default=frozenset(), converter=_fields, kw_only=True)
     adopt: frozenset[Ref] = field(default=frozenset(), converter=_refs, kw_only=True)
     patience: float = field(default=300, kw_only=True)
     check_images: bool = field(default=True, kw_only=True)

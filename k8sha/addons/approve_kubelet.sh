@@ -12,13 +12,15 @@ kubectl="kubectl --request-timeout=20s"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
+# Usages have spaces in them, so they are what is left of a line.
+each='{{.metadata.name}} {{.spec.username}} {{.spec.request}} {{range .spec.usages}}{{.}},{{end}}{{"\n"}}'
 $kubectl get certificatesigningrequests --field-selector=spec.signerName=kubernetes.io/kubelet-serving \
-  -o go-template='{{range .items}}{{if not .status.conditions}}{{.metadata.name}} {{.spec.username}} {{range .spec.usages}}{{.}},{{end}} {{.spec.request}}{{"\n"}}{{end}}{{end}}' \
+  -o go-template="{{range .items}}{{if not .status.conditions}}$each{{end}}{{end}}" \
   >"$folder/pending"
 
 refuse() { echo "$1 of $2 is not approved: $3" >&2; }
 
-while read -r name user usages request; do
+while read -r name user request usages; do
   node=${user#system:node:}
   if [ "$node" = "$user" ] || [ -z "$node" ]; then refuse "$name" "$user" "no node asks for it"; continue; fi
   case $usages in

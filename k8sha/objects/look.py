@@ -245,5 +245,6 @@ def look_again(api: Api, wanted: Wanted, findings: Iterable[Finding], seen: Look
 def _going(glass: _Glass, ref: Ref, live: Json) -> Finding:
     if ref in glass.inventory.adopted:
         return Finding(ref, bare(ref), Diff.of("is given up: it was there before us and stays"), live, "release")
-    problems = tuple(strangers_in(glass.api, ref, live, glass.owner))
+    otherwise = "leave this in the manifest"
+    problems = tuple(strangers_in(glass.api, ref, live, glass.owner, otherwise=otherwise))
     return Finding(ref, {}, Diff.of("- is in the manifest no more: deleted"), live, "prune", problems=problems)

@@ -53,8 +53,9 @@ def listed(api: Api, owner: str, kinds: Iterable[Kind]) -> dict[Ref, Json]:
     return {Ref.of(item): item for items in at_once(of, _once_each(kinds)) for item in items}
 
 
-def strangers_in(api: Api, ref: Ref, live: Json, owner: str) -> Iterator[Problem]:
-    """Why a namespace or a definition of ours can't be deleted: what others have made in it."""
+def strangers_in(api: Api, ref: Ref, live: Json, owner: str, *, otherwise: str) -> Iterator[Problem]:
+    """Why a namespace or a definition of ours can't be deleted: what others have made in it. ``otherwise`` says what
+    to do if that is to stay."""
     kinds: Iterable[Kind] = ()
     if ref.kind == "Namespace":
         kinds = _once_each(kind for kind in api.kinds().values() if kind.namespaced and "list" in kind.verbs)
@@ -67,7 +68,7 @@ def strangers_in(api: Api, ref: Ref, live: Json, owner: str) -> Iterator[Problem
     found = [name for names in at_once(lambda kind: _strangers(api, kind, namespace, owner), kinds) for name in names]
     if found:
         named = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
-        yield Problem(str(ref), f"has what we did not make: {named}", f'remove it, or keep this: keep=("{ref}",)')
+        yield Problem(str(ref), f"has what we did not make: {named}", f"remove it, or {otherwise}")
 
 
 def _strangers(api: Api, kind: Kind, namespace: str, owner: str) -> list[str]:

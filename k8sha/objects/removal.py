@@ -113,7 +113,12 @@ class Removal(Step):
         ours = listed(self.api, self.owner, used)
         there = {ref: live for ref, live in ours.items() if ref in inventory.all}
         going = ((ref, live) for ref, live in there.items() if ref not in self.keep | inventory.adopted)
-        if problems := [found for ref, live in going for found in strangers_in(self.api, ref, live, self.owner)]:
+        problems = [
+            found
+            for ref, live in going
+            for found in strangers_in(self.api, ref, live, self.owner, otherwise=f'keep this: keep=("{ref}",)')
+        ]
+        if problems:
             raise PreflightError(problems)
         return inventory, there
 

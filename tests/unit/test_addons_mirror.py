@@ -139,6 +139,12 @@ def test_a_cluster_lists_what_it_takes_from_elsewhere() -> None:
     assert len(set(found)) == len(found)
 
 
+@pytest.mark.parametrize("text", ["v1 ConfigMap web/x", "v1 ConfigMap web/x data", ".spec.replicas", ""])
+def test_a_field_that_is_not_named_right_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not named right"):
+        Demo(PLANE, force=[text])
+
+
 def test_a_wrong_hash_is_told_before_the_first_change() -> None:
     class Wrong(Demo):
         def objects(self) -> tuple[Json, ...]:
