@@ -32,8 +32,10 @@ class Access:
 
     @property
     def curl(self) -> str:
-        """curl with the client certificate that every member's host has, for etcd's HTTP gateway; 5 s at most. By HTTP 1.1:
-        of HTTP 2 some versions of curl and of the gateway have different ideas ("error in the HTTP2 framing layer")."""
+        """curl with the client certificate that every member's host has, for etcd's HTTP gateway; 5 s at most.
+
+        By HTTP 1.1: with HTTP 2 a busy gateway was seen to end in curl's "error in the HTTP2 framing layer".
+        """
         return (
             f"curl -sS --http1.1 --max-time 5 --cacert {self.pki}/ca.crt --cert {self.pki}/healthcheck-client.crt "
             f"--key {self.pki}/healthcheck-client.key"

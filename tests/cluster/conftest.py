@@ -1,6 +1,6 @@
 """A real cluster for tests: the lab of ``tests/lab``, in which each module here installs Kubernetes from a bundle.
 
-Not part of ``tests/run``, for its cluster is in the way of tests that begin with bare hosts: ``tests/run tests/cluster``.
+Asked for with ``tests/run tests/cluster``: its cluster would be in the way of tests that begin with bare hosts.
 """
 
 from __future__ import annotations
