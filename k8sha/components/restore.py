@@ -273,6 +273,7 @@ class NoPhantoms(Condition):
     def probe(self) -> str:
         own = "/var/lib/kubelet/pki/kubelet-client-current.pem"
         return f"""\
+if [ ! -s /etc/kubernetes/kubelet.conf ]; then exit 0; fi
 server=$(sed -n 's/^ *server: //p' /etc/kubernetes/kubelet.conf)
 crictl pods -s ready -o json | grep -o '"io.kubernetes.pod.uid": *"[^"]*"' | sed 's/.*: *"\\(.*\\)"/runs \\1/'
 curl -sS --max-time 10 --cacert /etc/kubernetes/pki/ca.crt --cert {own} --key {own} \\

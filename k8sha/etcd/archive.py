@@ -66,8 +66,10 @@ class Descriptor:
     files: Mapping[str, str]
 
     def json(self) -> bytes:
-        """As it stands in the archive."""
-        return (json.dumps({"format": _FORMAT, **attrs.asdict(self)}, indent=2) + "\n").encode()
+        """As it stands in the archive; ``sum`` is the sha256 of all before it."""
+        said = {"format": _FORMAT, **attrs.asdict(self)}
+        sum = hashlib.sha256(json.dumps(said).encode()).hexdigest()
+        return (json.dumps({**said, "sum": sum}, indent=2) + "\n").encode()
 
     @classmethod
     def parse(cls, text: bytes) -> Descriptor:
@@ -76,7 +78,11 @@ class Descriptor:
             raw = json.loads(text)
             if raw.pop("format") != _FORMAT:
                 raise BackupError.of("the archive", "was made by a later k8sha", "use that one to read it")
-            return cls(**raw)
+            raw.pop("sum")
+            found = cls(**raw)
+            if found.json() != text:
+                raise ValueError("it is not as it was written")
+            return found
         except (ValueError, TypeError, KeyError, AttributeError):
             raise BackupError.of(
                 "the archive", f"{DESCRIPTOR} can't be read", "take another copy of it, or another backup"
@@ -186,8 +192,9 @@ def _plain(file: BinaryIO, path: Path, unlock: Unlock | None) -> BinaryIO:
 
 def _unpack(source: BinaryIO, folder: Path, subject: str) -> Descriptor:
     found: dict[str, str] = {}
+    passed = _Passed(source)
     try:
-        with tarfile.open(fileobj=source, mode="r|") as tar:
+        with tarfile.open(fileobj=passed, mode="r|") as tar:
             for entry in tar:
                 if entry.isdir():
                     continue
@@ -198,18 +205,63 @@ def _unpack(source: BinaryIO, folder: Path, subject: str) -> Descriptor:
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 found[entry.name] = _copied(content, target)
-        while source.read(1 << 20):  # what follows the tar's end is part of what was encrypted: it must be whole too
+        while passed.read(1 << 20):  # what follows the tar's end is part of what was encrypted: it must be whole too
             pass
     except tarfile.TarError as error:
         raise BackupError.of(subject, f"is no archive of a backup, or damaged: {error}", "take another copy") from None
     if DESCRIPTOR not in found:
         raise BackupError.of(subject, f"has no {DESCRIPTOR}, so it is no archive of a backup", "take another file")
+    order = tuple(found)
     descriptor = Descriptor.parse((folder / DESCRIPTOR).read_bytes())
     del found[DESCRIPTOR]
     wrong = sorted(name for name in {*found, *descriptor.files} if found.get(name) != descriptor.files.get(name))
     if wrong:
         raise BackupError.of(subject, f"{', '.join(wrong)}: missing or damaged", "take another copy of it")
+    if _written(order, folder) != passed.sum.digest():
+        raise BackupError.of(subject, "differs from how it was written, between its files", "take another copy of it")
     return descriptor
+
+
+class _Passed(io.RawIOBase):
+    """A file to read from, hashed as it passes."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+        self.sum = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        data = self._source.read(len(buffer))
+        self.sum.update(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class _Sum(io.RawIOBase):
+    """A file to write to that keeps the hash alone."""
+
+    def __init__(self) -> None:
+        self.sum = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        self.sum.update(data)
+        return len(data)
+
+
+def _written(names: Iterable[str], folder: Path) -> bytes:
+    """The hash of an archive of these files: every byte of one is given by them, so damage shows even where no file
+    lies."""
+    sink = _Sum()
+    with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+        for name in names:
+            with (folder / name).open("rb") as file:
+                tar.addfile(_entry(name, os.fstat(file.fileno()).st_size), file)
+    return sink.sum.digest()
 
 
 def _copied(source: object, target: Path) -> str:

@@ -9,6 +9,7 @@ import json
 import shlex
 import uuid
 from collections.abc import Generator, Sequence
+from typing import Any
 
 from attrs import field, frozen
 
@@ -32,6 +33,19 @@ def _asked(access: Access, path: str, data: str, *, seconds: int = 5) -> str:
     """Shell that asks the gateway, prints the answer, and fails where that is an error."""
     ask = f"{access.curl} --max-time {seconds} --fail-with-body {LOCAL}/v3/{path} -d {data}"
     return f"said=$({ask} 2>&1) || {{ printf '%s\\n' \"$said\" >&2; exit 1; }}"
+
+
+def _answer(seen: bytes) -> dict[str, Any] | None:
+    """What a member said, None where it said nothing of use."""
+    try:
+        found = json.loads(seen)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _silent(seen: bytes) -> str:
+    return f"etcd does not answer: {' '.join(seen.decode(errors='replace').split())[-200:]}"
 
 
 @frozen
@@ -76,10 +90,12 @@ class LeaderMoved(Resource):
         return "another member leads etcd"
 
     def probe(self) -> str:
-        return f"{self.access.curl} {LOCAL}/v3/maintenance/status -d '{{}}'"
+        return f"{self.access.curl} {LOCAL}/v3/maintenance/status -d '{{}}' 2>&1 || echo ' (no answer)'"
 
     def diff(self, seen: bytes) -> Diff:
-        status = json.loads(seen)
+        status = _answer(seen)
+        if status is None:
+            return Diff.of(_silent(seen))
         own = str(status.get("header", {}).get("member_id", ""))
         return Diff.of("leads") if own and status.get("leader") == own else Diff()
 
@@ -88,7 +104,7 @@ class LeaderMoved(Resource):
         leader = 'sed -n \'s/.*"leader":"\\([0-9]*\\)".*/\\1/p\''
         data = shlex.quote(f'{{"targetID":"{self.target}"}}')
         return f"""\
-status=$({self.probe()})
+status=$({self.access.curl} {LOCAL}/v3/maintenance/status -d '{{}}')
 if [ "$(printf '%s' "$status" | {own})" != "$(printf '%s' "$status" | {leader})" ]; then exit 0; fi
 {_asked(self.access, "maintenance/transfer-leadership", data, seconds=15)}"""
 
@@ -110,7 +126,7 @@ class Compacted(Resource):
 
     def probe(self) -> str:
         data = f'{{"key":"AA==","limit":"1","revision":"{self.revision - 1}"}}'
-        return f"{self.access.curl} {LOCAL}/v3/kv/range -d '{data}'"
+        return f"{self.access.curl} {LOCAL}/v3/kv/range -d '{data}' 2>&1 || echo ' (no answer)'"
 
     def diff(self, seen: bytes) -> Diff:
         done = b"has been compacted" in seen or self.revision < 3
@@ -135,16 +151,23 @@ class Disarmed(Resource):
         return f"no alarm {self.alarm} in etcd"
 
     def probe(self) -> str:
+        return f"{self._ask} 2>&1 || echo ' (no answer)'"
+
+    @property
+    def _ask(self) -> str:
         return f'{self.access.curl} {LOCAL}/v3/maintenance/alarm -d \'{{"action":"GET"}}\''
 
     def diff(self, seen: bytes) -> Diff:
-        raised = [each for each in json.loads(seen).get("alarms", []) if each.get("alarm") == self.alarm]
+        answer = _answer(seen)
+        if answer is None:
+            return Diff.of(_silent(seen))
+        raised = [each for each in answer.get("alarms", []) if each.get("alarm") == self.alarm]
         return Diff(tuple(f"- {self.alarm} of {each.get('memberID')}" for each in raised))
 
     def apply(self) -> str:
         data = '{\\"action\\":\\"DEACTIVATE\\",\\"memberID\\":\\"$id\\",\\"alarm\\":\\"NOSPACE\\"}'
         return f"""\
-raised=$({self.probe()})
+raised=$({self._ask})
 ids=$(printf '%s' "$raised" | tr '{{' '\\n' | grep -F NOSPACE | sed -n 's/.*"memberID":"\\([0-9]*\\)".*/\\1/p')
 for id in $ids; do
   {_asked(self.access, "maintenance/alarm", f'"{data}"')}

@@ -42,14 +42,21 @@ class _Membership(Resource):
         raise NotImplementedError(type(self).__name__)
 
     def _functions(self) -> str:
-        """Shell: ``ids URL`` prints the ids of the members with that peer URL, ``member VERB JSON`` changes them."""
+        """Shell: ``ids URL`` prints the ids of the members with that peer URL, ``member VERB JSON`` changes them.
+
+        etcd refuses a change until its members have been connected for 5 s, and nothing but that refusal shows it.
+        """
         return f"""\
 listed() {{ {list_members(self.access)} -f | tr '{{' '\\n' | grep -F '"ID":'; }}
 ids() {{ listed | sed -n "s|^\\"ID\\":\\"\\([0-9]*\\)\\".*\\"$1\\".*|\\1|p"; }}
 member() {{
-  if said=$({self.access.curl} --fail-with-body {LOCAL}/v3/cluster/member/$1 -d "$2" 2>&1); then return 0; fi
-  printf '%s\\n' "$said" >&2
-  return 1
+  tries=0
+  until said=$({self.access.curl} --fail-with-body {LOCAL}/v3/cluster/member/$1 -d "$2" 2>&1); do
+    tries=$((tries + 1))
+    case $said in *'unhealthy cluster'*) if [ $tries -lt {_PATIENCE} ]; then sleep 1; continue; fi;; esac
+    printf '%s\\n' "$said" >&2
+    return 1
+  done
 }}"""
 
 
@@ -118,13 +125,7 @@ for id in $(listed | grep '"name":"[^"]' | grep -F '"{peer}"' | sed -n 's/^"ID":
   member remove "{{\\"ID\\":\\"$id\\"}}"
 done
 if [ -n "$(ids '{peer}')" ]; then exit 0; fi
-n=0
-until member add '{{"peerURLs":["{peer}"],"isLearner":true}}'; do
-  case $said in *'unhealthy cluster'*) ;; *) exit 1;; esac
-  n=$((n + 1))
-  if [ $n -ge {_PATIENCE} ]; then exit 1; fi
-  sleep 1
-done"""
+member add '{{"peerURLs":["{peer}"],"isLearner":true}}'"""
 
 
 @frozen

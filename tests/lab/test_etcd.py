@@ -55,6 +55,12 @@ def put(host: Host, key: str, value: str) -> str:
     return do(host, f"{ACCESS.curl} --max-time 1 {LOCAL}/v3/kv/put -d '{json.dumps(data)}' || echo refused")
 
 
+def delete(host: Host, key: str) -> None:
+    """Delete a key, if it is there."""
+    data = {"key": base64.b64encode(key.encode()).decode()}
+    do(host, f"{ACCESS.curl} -f {LOCAL}/v3/kv/deleterange -d '{json.dumps(data)}'")
+
+
 def get(host: Host, key: str) -> str:
     data = {"key": base64.b64encode(key.encode()).decode()}
     found = json.loads(do(host, f"{ACCESS.curl} {LOCAL}/v3/kv/range -d '{json.dumps(data)}'"))

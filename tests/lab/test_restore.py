@@ -17,7 +17,7 @@ from k8sha.etcd.access import DATA
 from k8sha.events import Began, Event
 from k8sha.hosts import Host
 
-from .test_etcd import SETTINGS, bare, do, get, put, sees_everything
+from .test_etcd import SETTINGS, bare, delete, do, get, put, sees_everything
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -38,6 +38,7 @@ class Story:
     def backup(self) -> Path:
         """A backup with ``old`` in it; ``late`` is written after it."""
         put(self.members[0], "old", "yes")
+        delete(self.members[0], "late")
         taken = self.etcd.backup([Folder(self.folder)])
         put(self.members[0], "late", "yes")
         return Path(taken.copies[0].where)

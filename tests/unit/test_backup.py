@@ -239,6 +239,18 @@ def test_an_archive_that_is_not_what_it_says_is_refused(tmp_path: Path) -> None:
                 pass
 
 
+def test_every_flipped_bit_of_an_archive_is_noticed(tmp_path: Path) -> None:
+    """Also where no file lies: in headers, behind files, after the last."""
+    whole = archive(tmp_path / "one.tar", descriptor()).read_bytes()
+    damaged = tmp_path / "damaged.tar"
+    for at in (*range(0, 4096, 11), *range(4096, len(whole), 1499), *range(len(whole) - 12_000, len(whole), 499)):
+        data = bytearray(whole)
+        data[at] ^= 1
+        damaged.write_bytes(data)
+        with pytest.raises(BackupError), opened(damaged):
+            pass
+
+
 def test_an_encrypted_archive_asks_for_what_opens_it(tmp_path: Path) -> None:
     path = archive(tmp_path / "a", descriptor(), Passphrase("right", work=10))
     with pytest.raises(ConfigError, match="is encrypted"):
