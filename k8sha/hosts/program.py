@@ -192,7 +192,7 @@ k8sha_rcs="$k8sha_rcs,$?"
 
 _SEEN = """\
 printf '%s seen %s ' {n} "$k8sha_rcs"
-( cd "$k8sha_d" && set -- $(stat -c '%n:%s' -- *) && IFS=, && printf '%s ' "$*"
+( cd "$k8sha_d" && set -- $(stat -c '%n:%s' -- *) && IFS=, && printf '%s ' "$*" &&
 head -q -c {limit} -- * | base64 -w 0 )
 printf ' .\\n'
 """

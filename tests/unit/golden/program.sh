@@ -81,7 +81,7 @@ if [ -s "$k8sha_d/.$k8sha_i" ]; then read -r k8sha_rc <"$k8sha_d/.$k8sha_i"; fi
 k8sha_rcs="$k8sha_rcs,$k8sha_rc"
 done
 printf '%s seen %s ' 0123456789abcdef "$k8sha_rcs"
-( cd "$k8sha_d" && set -- $(stat -c '%n:%s' -- *) && IFS=, && printf '%s ' "$*"
+( cd "$k8sha_d" && set -- $(stat -c '%n:%s' -- *) && IFS=, && printf '%s ' "$*" &&
 head -q -c 4000000 -- * | base64 -w 0 )
 printf ' .\n'
 rm -rf "$k8sha_d"
