@@ -8,6 +8,7 @@ from attrs import field, frozen
 
 from k8sha.components.masters import MasterState
 from k8sha.etcd.access import DATA, Access
+from k8sha.etcd.membership import membership_functions
 from k8sha.etcd.views import LOCAL, Member, list_members, members_in
 from k8sha.report import Diff
 from k8sha.resources.resource import Condition, Resource
@@ -18,7 +19,6 @@ __all__ = ["MemberSeen", "MembersOnly", "MembersRemoved", "WhatIsThere"]
 _ACCESS = Access(stacked=True)
 _CURL = _ACCESS.curl
 _LIST = list_members(_ACCESS)
-_REMOVE = f"{_CURL} -f {LOCAL}/v3/cluster/member/remove"
 
 
 def _parse(text: str) -> tuple[Member, ...] | None:
@@ -117,15 +117,15 @@ class MembersRemoved(Resource):
         names = "|".join(f'*\\"https://{address}:2380\\"*' for address in self.addresses)
         gone = f"  {names}) ;;\n" if names else ""
         return f"""\
-listed=$({_LIST})
-listed=$(printf '%s' "$listed" | tr -d ' \\n' | tr '{{' '\\n')
-printf '%s\\n' "$listed" | grep -F '"ID":' | while read -r member; do
+{membership_functions(_ACCESS)}
+listed=$(listed)
+printf '%s\\n' "$listed" | while read -r member; do
   case $member in
 {gone}  *'"isLearner":true'*) ;;
   *'"name":"'[!\\"]*) continue;;
   esac
   stale=$(printf '%s' "$member" | sed -n 's/.*"ID":"\\([0-9]*\\)".*/\\1/p')
-  if [ -n "$stale" ]; then {_REMOVE} -d "{{\\"ID\\":\\"$stale\\"}}" >/dev/null; fi
+  if [ -n "$stale" ]; then remove "$stale"; fi
 done"""
 
 

@@ -44,8 +44,13 @@ def encoded(data: bytes) -> bytes:
 
 
 def decoded(text: bytes) -> bytes:
-    """What was written so. Raises ValueError for anything else."""
-    return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
+    """What was written so. Raises ValueError for anything else, also for the same bytes written in another way: the
+    last character has bits to spare, and the format wants them to be 0.
+    """
+    data = base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
+    if encoded(data) != text:
+        raise ValueError("not the one way to write it in base64")
+    return data
 
 
 def derived(secret: bytes, salt: bytes, purpose: bytes) -> bytes:
@@ -180,7 +185,7 @@ def _header(source: BinaryIO) -> tuple[bytes, tuple[Stanza, ...], bytes]:
         stanzas.append(Stanza(words, decoded(body)))
     if not line.startswith(b"--- ") or not all(stanza.words for stanza in stanzas):
         raise _damage("has a header that is damaged")
-    return text + b"---", tuple(stanzas), decoded(line[4:].strip())
+    return text + b"---", tuple(stanzas), decoded(line[4:].removesuffix(b"\n"))
 
 
 def decrypted(source: BinaryIO, how: Unlock) -> Iterator[bytes]:

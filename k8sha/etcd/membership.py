@@ -14,12 +14,56 @@ from k8sha.report import Diff
 from k8sha.resources.resource import Resource
 from k8sha.waiting import NotYet
 
-__all__ = ["LearnerAdded", "MemberStopped", "MembersGone", "Promoted"]
+__all__ = ["LearnerAdded", "MemberStopped", "MembersGone", "Promoted", "membership_functions"]
 
 
 _PATIENCE = 60
 """Seconds that etcd is asked again where it refuses a member as ``unhealthy cluster``: it wants every peer to have been
 connected for 5 s (HealthInterval in etcdserver/server.go), and nothing but the refusal tells."""
+
+_TIMEOUTS = 6
+"""How often is asked for the same where no answer came, at 5 s each: far longer than an election takes."""
+
+
+def membership_functions(access: Access) -> str:
+    """Shell for a member's host. ``listed`` prints the members, a line each; ``ids URL`` the ids of those with that
+    peer URL; ``remove ID`` and ``member VERB JSON`` change them.
+
+    A leader hands its office to this host's member before it is removed. If it went as the leader of two, the other
+    could not learn that the removal is decided, would go on counting two voters, and never have a quorum again.
+    A change is asked for again where etcd refuses it until its members have been connected for 5 s, for nothing but
+    that refusal shows it, and where no answer came: then what was asked may be done by now, which counts as done.
+    """
+    status = f"{access.curl} {LOCAL}/v3/maintenance/status -d '{{}}'"
+    hand_over = f'{access.curl} --max-time 15 --fail-with-body "$at/v3/maintenance/transfer-leadership"'
+    return f"""\
+listed() {{ {list_members(access)} -f | tr -d ' \\n' | tr '{{' '\\n' | grep -F '"ID":'; }}
+ids() {{ listed | sed -n "s|^\\"ID\\":\\"\\([0-9]*\\)\\".*\\"$1\\".*|\\1|p"; }}
+member() {{
+  tries=0
+  until said=$({access.curl} --fail-with-body {LOCAL}/v3/cluster/member/$1 -d "$2" 2>&1); do
+    tries=$((tries + 1))
+    case $said in
+      *'unhealthy cluster'*) if [ $tries -lt {_PATIENCE} ]; then sleep 1; continue; fi;;
+      *'timed out'*) if [ $tries -lt {_TIMEOUTS} ]; then continue; fi;;
+      *'member not found'*|*'already exist'*) if [ $tries -gt 1 ]; then return 0; fi;;
+    esac
+    printf '%s\\n' "$said" >&2
+    return 1
+  done
+}}
+remove() {{
+  tries=0
+  while status=$({status}) && [ "$(printf '%s' "$status" | sed -n 's/.*"leader":"\\([0-9]*\\)".*/\\1/p')" = "$1" ]; do
+    own=$(printf '%s' "$status" | sed -n 's/.*"member_id":"\\([0-9]*\\)".*/\\1/p')
+    at=$(listed | sed -n "s|^\\"ID\\":\\"$1\\".*\\"clientURLs\\":\\[\\"\\([^\\"]*\\)\\".*|\\1|p")
+    if said=$({hand_over} -d "{{\\"targetID\\":\\"$own\\"}}" 2>&1); then continue; fi
+    tries=$((tries + 1))
+    if [ $tries -ge {_TIMEOUTS} ]; then printf 'the leader does not hand over: %s\\n' "$said" >&2; return 1; fi
+    sleep 1
+  done
+  member remove "{{\\"ID\\":\\"$1\\"}}"
+}}"""
 
 
 @frozen
@@ -42,22 +86,7 @@ class _Membership(Resource):
         raise NotImplementedError(type(self).__name__)
 
     def _functions(self) -> str:
-        """Shell: ``ids URL`` prints the ids of the members with that peer URL, ``member VERB JSON`` changes them.
-
-        etcd refuses a change until its members have been connected for 5 s, and nothing but that refusal shows it.
-        """
-        return f"""\
-listed() {{ {list_members(self.access)} -f | tr '{{' '\\n' | grep -F '"ID":'; }}
-ids() {{ listed | sed -n "s|^\\"ID\\":\\"\\([0-9]*\\)\\".*\\"$1\\".*|\\1|p"; }}
-member() {{
-  tries=0
-  until said=$({self.access.curl} --fail-with-body {LOCAL}/v3/cluster/member/$1 -d "$2" 2>&1); do
-    tries=$((tries + 1))
-    case $said in *'unhealthy cluster'*) if [ $tries -lt {_PATIENCE} ]; then sleep 1; continue; fi;; esac
-    printf '%s\\n' "$said" >&2
-    return 1
-  done
-}}"""
+        return membership_functions(self.access)
 
 
 @frozen
@@ -75,8 +104,7 @@ class MembersGone(_Membership):
 
     def apply(self) -> str:
         removals = "\n".join(
-            f'for id in $(ids {shlex.quote(url(address, 2380))}); do member remove "{{\\"ID\\":\\"$id\\"}}"; done'
-            for address in self.addresses
+            f'for id in $(ids {shlex.quote(url(address, 2380))}); do remove "$id"; done' for address in self.addresses
         )
         return f"{self._functions()}\n{removals}"
 
@@ -119,10 +147,10 @@ class LearnerAdded(_Membership):
         return f"""\
 {self._functions()}
 for id in $(listed | grep -v '"name":"[^"]' | grep -v -F '"{peer}"' | sed -n 's/^"ID":"\\([0-9]*\\)".*/\\1/p'); do
-  member remove "{{\\"ID\\":\\"$id\\"}}"
+  remove "$id"
 done
 for id in $(listed | grep '"name":"[^"]' | grep -F '"{peer}"' | sed -n 's/^"ID":"\\([0-9]*\\)".*/\\1/p'); do
-  member remove "{{\\"ID\\":\\"$id\\"}}"
+  remove "$id"
 done
 if [ -n "$(ids '{peer}')" ]; then exit 0; fi
 member add '{{"peerURLs":["{peer}"],"isLearner":true}}'"""

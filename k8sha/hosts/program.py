@@ -96,7 +96,10 @@ Frame = Busy | Began | Did | Saw | End
 
 # k8sha_p is the process that this shell's link lives in: while it is there, somebody reads what we print. It is sshd's
 # (sudo's processes stand between it and us, and outlive it), or else whoever started this shell.
+#
+# In braces, so that nothing of it runs where only a part has arrived: a line cut in two may be another command.
 _OPENING = """\
+{{
 umask 077
 LC_ALL=C.UTF-8; PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export LC_ALL PATH
 k8sha_run={run}; k8sha_locked=${{1-}}; k8sha_d="$k8sha_run/none"
@@ -109,6 +112,7 @@ k8sha_s=${{k8sha_s##*") "}}; k8sha_s=${{k8sha_s#* }}; k8sha_q=${{k8sha_s%% *}}
 done
 k8sha_leave() {{ rm -rf "$k8sha_d"; exit 70; }}
 trap k8sha_leave HUP INT PIPE TERM
+}}
 """
 
 _NAMED = """\

@@ -72,17 +72,19 @@ def done(folder: Path) -> set[str]:
 
 
 def test_a_program_that_arrives_in_part_runs_nothing(shell: tuple[str, ...], tmp_path: Path) -> None:
-    """Cut after every seventh byte: what has arrived is read to its end, and nothing of it runs."""
-    mark = tmp_path / "mark"
+    """Cut after every third byte: what has arrived is read to its end, and nothing of it runs, nor leaves a thing."""
+    mark, home = tmp_path / "mark", tmp_path / "home"
+    home.mkdir()
     program = Program(
         applies=(Snippet(f"touch {mark}", secrets=(("token", "it's"),)),), probes=(Snippet(f"touch {mark}"),), lock="us"
     )
     text = (opening(run=str(tmp_path / "run")) + render(program)).encode()
     last = text.rindex(b"k8sha_" + program.nonce.encode() + b"; unset") + len("k8sha_") + len(program.nonce)
-    for size in range(0, last, 7):
-        subprocess.run([*shell, "-s"], input=text[:size], capture_output=True, timeout=20, check=False)
+    for size in range(0, last, 3):
+        subprocess.run([*shell, "-s"], input=text[:size], capture_output=True, timeout=20, check=False, cwd=home)
         assert not mark.exists(), text[:size].decode()[-200:]
         assert not (tmp_path / "run" / "lock").exists()
+        assert list(home.iterdir()) == []
     subprocess.run([*shell, "-s"], input=text, capture_output=True, timeout=20, check=True)
     assert mark.exists()
 

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from k8sha.errors import BackupError, ConfigError
-from k8sha.etcd.age import Encryption, Unlock, decrypted, encrypting
+from k8sha.etcd.age import Encryption, Unlock, decoded, decrypted, encrypting
 from k8sha.etcd.encryption import Age, AgeKey, Passphrase
 
 # A pair of keys that age-keygen made for this test alone.
@@ -57,14 +57,21 @@ def test_nothing_of_the_contents_or_the_passphrase_is_to_be_seen() -> None:
 
 
 def test_every_flipped_bit_is_noticed() -> None:
-    """Every byte of the header, and 300 more at random places."""
+    """Every bit of the header, and 300 more at random places."""
     data, chance = sealed(bytes(70_000), fast("a word")), random.Random(4)
-    places = [*range(data.index(b"---") + 50), *(chance.randrange(len(data)) for _ in range(300))]
-    for place in places:
+    places = [(place, bit) for place in range(data.index(b"---") + 50) for bit in range(8)]
+    for place, bit in [*places, *((chance.randrange(len(data)), chance.randrange(8)) for _ in range(300))]:
         damaged = bytearray(data)
-        damaged[place] ^= 1 << chance.randrange(8)
+        damaged[place] ^= 1 << bit
         with pytest.raises(BackupError):
             opened(bytes(damaged), fast("a word"))
+
+
+@pytest.mark.parametrize("text", [b"QR", b"QUF", b"QQ==", b"QQ\n", b" QQ", b"Q", b"Q*"])
+def test_base64_in_any_other_way_than_the_one_is_refused(text: bytes) -> None:
+    assert decoded(b"QQ") == b"A"
+    with pytest.raises(ValueError):
+        decoded(text)
 
 
 @pytest.mark.parametrize("length", [0, 10, 100, 200, 70_000, 65536 + 16 + 190, -1, -16, -17])

@@ -1,3 +1,4 @@
+{
 umask 077
 LC_ALL=C.UTF-8; PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export LC_ALL PATH
 k8sha_run=/run/k8sha; k8sha_locked=${1-}; k8sha_d="$k8sha_run/none"
@@ -10,6 +11,7 @@ k8sha_s=${k8sha_s##*") "}; k8sha_s=${k8sha_s#* }; k8sha_q=${k8sha_s%% *}
 done
 k8sha_leave() { rm -rf "$k8sha_d"; exit 70; }
 trap k8sha_leave HUP INT PIPE TERM
+}
 k8sha_0123456789abcdef() {
 if [ -z "$k8sha_locked" ]; then
 exec 9>>"$k8sha_run/lock"
