@@ -9,9 +9,11 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from .lab.cable import Cable
 from .lab.commands import REPOSITORY, LabError, Vagrant, locked, run
 from .topology import DEFAULT, Machine, load
 
@@ -88,6 +90,8 @@ class Lab:
             for machine in wanted:
                 if states[machine.name] == "frozen":
                     self.thaw(machine.name)
+                elif states[machine.name] == "running":
+                    self._plug(machine.name)
                 elif states[machine.name] == "stopped":
                     self._bring(machine.name, self._on, "running")
             if missing := [machine.name for machine in wanted if states[machine.name] == "absent"]:
@@ -107,7 +111,7 @@ class Lab:
                 self._listen(f"destroying {', '.join(alive)}")
                 if self.provider == "docker":  # what is thrown away need not shut down in good order
                     with ThreadPoolExecutor(len(alive)) as pool:
-                        list(pool.map(self.power_off, alive))
+                        list(pool.map(self._kill, alive))
                 self._vagrant.destroy()  # type: ignore[no-untyped-call]
             if left := [name for name, state in self.status().items() if state != "absent"]:
                 raise LabError(f"still there after vagrant destroy: {', '.join(left)}")
@@ -137,6 +141,7 @@ class Lab:
 
     def freeze(self, name: str) -> None:
         """Stops the machine's processor: its memory and its addresses stay, nothing in it runs. Undone by `thaw`."""
+        self._pull(name)
 
         def refusal() -> str:
             try:
@@ -147,21 +152,39 @@ class Lab:
                 raise
             return ""
 
-        # The kernel gives up where new processes come faster than it can stop them, as on a busy host.
-        self._wait(self.topology[name], "it is frozen", refusal, seconds=20)
+        try:  # the kernel gives up where new processes come faster than it can stop them, as on a busy host
+            self._wait(self.topology[name], "it is frozen", refusal, seconds=20)
+        except LabError:
+            self._plug(name)
+            raise
 
     def thaw(self, name: str) -> None:
         """Lets a frozen machine go on where it stood."""
+        self._plug(name)
         self._bring(name, self._thaw, "running")
 
     def power_off(self, name: str) -> None:
         """Cuts the machine's power: every process ends at once, the disks stay. Undone by `power_on`."""
-        self._bring(name, self._off, "stopped")
+        self._pull(name)
+        self._kill(name)
 
     def power_on(self, name: str) -> None:
         """Boots a machine that was cut off, with its old addresses and host keys; returns when it lets us log in."""
+        self._plug(name)
         self._bring(name, self._on, "running")
         self._wait_for_login(self.topology[name])
+
+    def _kill(self, name: str) -> None:
+        self._bring(name, self._off, "stopped")
+
+    def _pull(self, name: str) -> None:
+        """A container's kernel speaks for it: see :class:`Cable`. Other providers' machines have one of their own."""
+        if self.provider == "docker" and self.status()[name] == "running":
+            self._cable.pull(name, self._id(name))
+
+    def _plug(self, name: str) -> None:
+        if self.provider == "docker":
+            self._cable.plug(name)
 
     def recreate(self, name: str) -> None:
         """Throws one machine away with its disk and brings up a blank one in its place: the same name and address, and
@@ -170,15 +193,14 @@ class Lab:
             if self.status()[name] != "absent":
                 self._listen(f"destroying {name}")
                 if self.provider == "docker":  # what is thrown away need not shut down in good order
-                    self.power_off(name)
+                    self._kill(name)
                 self._vagrant.destroy(vm_name=name)  # type: ignore[no-untyped-call]
         self.up([name])
 
     def _make_room(self) -> None:
         """Removes what a killed run left behind; refuses where another lab stands on this network."""
-        image = self._run([str(REPOSITORY / "acceptance" / "lab" / "image"), "--name"]).strip()
-        if not self._run(["docker", "image", "ls", "--quiet", image]).strip():
-            raise LabError(f"there is no image {image}: run acceptance/lab/setup")
+        if not self._run(["docker", "image", "ls", "--quiet", self._image]).strip():
+            raise LabError(f"there is no image {self._image}: run acceptance/lab/setup")
         noted = {note.read_text().strip() for note in self.home.glob("machines/*/docker/id")}
         for container, home in self._containers(f"k8sha.lab={self.topology.subnet}", "k8sha.home"):
             ours = Path(home) == self.home
@@ -186,6 +208,14 @@ class Lab:
                 self._run(["docker", "rm", "--force", "--volumes", container])
             elif not ours:
                 raise LabError(f"{self.topology.network} is taken by the lab of {home}: destroy that one first")
+
+    @cached_property
+    def _image(self) -> str:
+        return self._run([str(REPOSITORY / "acceptance" / "lab" / "image"), "--name"]).strip()
+
+    @cached_property
+    def _cable(self) -> Cable:
+        return Cable(self.home / "lab" / "pulled", self._image, self._run)
 
     def _containers(self, label: str, *columns: str) -> list[list[str]]:
         """Id and these labels of every container with that label; "state" is a column as well."""

@@ -35,7 +35,8 @@ class HAProxy(Proxy):
 
     ``maxconn`` is the number of client connections at once; each takes two file descriptors, and HAProxy refuses to
     start where it can't have them all: the default fits a hard limit of 20 000. A server that does not accept within
-    ``connect_timeout`` is passed over at once. A connection may be silent for ``session_timeout``. After a reload the
+    ``connect_timeout`` is passed over: half a second, because a connection that still waits when its server is found
+    to be down is closed rather than passed on. A connection may be silent for ``session_timeout``. After a reload the
     old process serves the connections that it has for at most ``hard_stop_after``. ``health_port`` is on the loopback
     address alone; with ``metrics`` it serves Prometheus at ``/metrics``.
     """
@@ -48,7 +49,7 @@ class HAProxy(Proxy):
     ca_path = "/etc/haproxy/kubernetes-ca.crt"
 
     maxconn: int = 8000
-    connect_timeout: float = 1.0
+    connect_timeout: float = 0.5
     check_interval: float = 1.0
     check_timeout: float = 2.0
     session_timeout: float = 4 * 3600
