@@ -31,7 +31,7 @@ prepare_python() {
     fi
     say "installing k8sha and what its tests need into .venv"
     "$python" -m venv --clear "$venv"
-    "$venv/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --editable '.[test]'
+    "$venv/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --editable '.[test,docs]'
     printf '%s\n' "$want" >"$stamp"
 }
 
