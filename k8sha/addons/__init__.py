@@ -6,9 +6,11 @@ from k8sha.addons.gateway import TraefikGateway
 from k8sha.addons.helm import HelmChart
 from k8sha.addons.host_routes import HostRoutes
 from k8sha.addons.ingress import Entrance, IngressNginx
+from k8sha.addons.logs.stack import Logging
 from k8sha.addons.manifests import Manifest, parse
 from k8sha.addons.metrics_server import MetricsServer
 from k8sha.addons.mirror import Mirror
+from k8sha.addons.monitoring.stack import KubePrometheusStack
 from k8sha.addons.storage import CsiNfs, NfsProvisioner
 
 __all__ = [
@@ -19,6 +21,8 @@ __all__ = [
     "HelmChart",
     "HostRoutes",
     "IngressNginx",
+    "KubePrometheusStack",
+    "Logging",
     "Manifest",
     "MetricsServer",
     "Mirror",

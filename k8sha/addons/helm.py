@@ -19,7 +19,7 @@ import yaml
 from attrs import field, frozen, validators
 
 from k8sha.addons.addon import Addon
-from k8sha.addons.manifests import Manifest
+from k8sha.addons.manifests import Manifest, parse
 from k8sha.errors import ConfigError
 from k8sha.kube import Json
 
@@ -101,7 +101,7 @@ class HelmChart(Addon):
                 ],
                 folder,
             )  # fmt: skip
-        items = tuple(self._without_hooks(tuple(item for item in yaml.safe_load_all(text) if item)))
+        items = tuple(self._without_hooks(parse(text, f"chart {self.chart}")))
         made = any(item["kind"] == "Namespace" and item["metadata"]["name"] == self.into for item in items)
         if made or not self.create_namespace or self.into in ("default", "kube-system"):
             return items

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import re
@@ -19,7 +20,12 @@ from k8sha.kube import Json
 
 __all__ = ["Manifest", "parse", "rewrite_images"]
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """YAML as Kubernetes reads it: a lone ``=`` is text, as definitions of operators have it."""
+
+
+_Loader.add_constructor("tag:yaml.org,2002:value", lambda loader, node: loader.construct_scalar(node))
 
 
 @frozen
@@ -42,7 +48,8 @@ class Manifest:
 
         Raises ConfigError where it can't be had, or where its hash is another one. A URL is read once in a process.
         """
-        return parse(self.bytes(folder, mirror=mirror, timeout=timeout), f"{self.name} {self.version}")
+        data = self.bytes(folder, mirror=mirror, timeout=timeout)
+        return copy.deepcopy(_parsed(data, f"{self.name} {self.version}"))
 
     def bytes(self, folder: Path | None, *, mirror: Mirror | None = None, timeout: float = 30) -> bytes:
         """The file itself; see :meth:`read`."""
@@ -79,6 +86,12 @@ def parse(text: str | bytes, what: str = "manifest") -> tuple[Json, ...]:
         if not isinstance(item, dict) or not {"apiVersion", "kind"} <= item.keys():
             raise ConfigError.of(what, "has a document that is no object of Kubernetes", "each has apiVersion and kind")
     return items
+
+
+@functools.lru_cache(maxsize=128)
+def _parsed(data: bytes, what: str) -> tuple[Json, ...]:
+    """Read once in a process as well: definitions of operators are megabytes of YAML."""
+    return parse(data, what)
 
 
 @functools.lru_cache(maxsize=128)

@@ -12,8 +12,19 @@ from k8sha.objects.identity import Ref
 
 __all__ = ["AWAITED", "unfinished", "why"]
 
-AWAITED = ("APIService", "CustomResourceDefinition", "DaemonSet", "Deployment", "Job", "StatefulSet")
-"""Kinds that are waited for after they were applied."""
+AWAITED = (
+    "APIService",
+    "Alertmanager",
+    "CustomResourceDefinition",
+    "DaemonSet",
+    "Deployment",
+    "Elasticsearch",
+    "Job",
+    "Kibana",
+    "Prometheus",
+    "StatefulSet",
+)
+"""Kinds that are waited for after they were applied, those of known operators among them."""
 
 
 def unfinished(item: Json) -> str:
@@ -31,6 +42,10 @@ def unfinished(item: Json) -> str:
             return "" if _found(status, "Complete").get("status") == "True" else "it has not completed"
         case "Deployment" | "StatefulSet" | "DaemonSet":
             return _workload(item, status)
+        case "Prometheus" | "Alertmanager" if item["apiVersion"].startswith("monitoring.coreos.com/"):
+            return _condition(status, "Reconciled") or _condition(status, "Available")
+        case "Elasticsearch" | "Kibana" if ".k8s.elastic.co/" in item["apiVersion"]:
+            return "" if status.get("health") == "green" else f"its health is {status.get('health', 'not known yet')}"
     return ""
 
 

@@ -12,9 +12,10 @@ from k8sha.endpoint import Endpoint
 from k8sha.errors import ConfigError, KubeError, PreflightError
 from k8sha.events import ignore
 from k8sha.kube import Api, Json
-from k8sha.objects import Objects, Ref, Wanted, fields
+from k8sha.objects import Objects, Ref, Wanted, fields, others
 from k8sha.objects.identity import HASH, OWNER, in_order, marked
 from k8sha.objects.rollout import unfinished
+from k8sha.waiting import Check, NotYet
 
 KINDS = {
     "v1": [("Namespace", "namespaces", False), ("ConfigMap", "configmaps", True), ("Secret", "secrets", True)],
@@ -162,6 +163,38 @@ def test_an_empty_plan_asks_once_for_each_kind_and_for_the_inventory(server: Ser
         "get /api/v1/namespaces",
         "get /api/v1/namespaces/kube-system/configmaps/k8sha-addon-parts",
     ]
+
+
+def test_a_list_that_comes_too_early_is_asked_for_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = objects(server, SPACE, config("one", a="1"))
+    step.install("Parts", ignore)
+    early = KubeError("get", "/api/v1/configmaps", 429, "storage is (re)initializing")
+    server.refuses["/api/v1/configmaps"] = early
+    looks: list[str] = []
+
+    def once(check: Check, *, timeout: float) -> str:
+        """As ``wait_for``, but the server is ready for the second look, and no time passes."""
+        looks.append(check.sentence)
+        try:
+            return check.look()
+        except NotYet:
+            server.refuses.clear()
+            return check.look()
+
+    monkeypatch.setattr(others, "wait_for", once)
+    assert not step.plan("Parts", ignore)[1]
+    assert "/api/v1/configmaps can be listed" in looks
+
+
+def test_a_list_that_stays_too_early_is_told_as_what_the_server_said(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = objects(server, SPACE, config("one", a="1"))
+    server.refuses["/api/v1/configmaps"] = KubeError("get", "x", 429, "storage is (re)initializing")
+    monkeypatch.setattr(others, "_INITIALIZED", 0.0)
+    with pytest.raises(KubeError, match="initializing") as caught:
+        step.plan("Parts", ignore)
+    assert caught.value.status == 429
 
 
 def test_only_what_differs_is_put_to_a_dry_run(server: Server) -> None:
