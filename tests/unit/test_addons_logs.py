@@ -158,6 +158,18 @@ def test_what_the_operator_makes_is_waited_for(health: str, lacks: str) -> None:
         assert unfinished(item) == "its health is not known yet"
 
 
+@pytest.mark.parametrize(("count", "lacks"), [(1, ""), (3, "its health is yellow")])
+def test_one_node_alone_can_not_be_more_than_yellow(count: int, lacks: str) -> None:
+    item = {
+        "apiVersion": "elasticsearch.k8s.elastic.co/v1",
+        "kind": "Elasticsearch",
+        "metadata": {"name": "logs"},
+        "spec": {"nodeSets": [{"count": count}]},
+        "status": {"health": "yellow"},
+    }
+    assert unfinished(item) == lacks
+
+
 def test_the_definitions_are_pinned() -> None:
     assert "/v3.5.0/" in DEFINITIONS.url
     assert Path(DEFINITIONS.file_name).suffix == ".yaml"
