@@ -138,7 +138,9 @@ class Work:
                 self._became(resource, Status.UNCHANGED, Diff(), seconds=time.monotonic() - began)
 
     def _probes(self) -> tuple[Snippet, ...]:
-        return tuple(Snippet(resource.probe(), resource.probe_timeout) for resource in self.resources)
+        return tuple(
+            Snippet(resource.probe(), resource.probe_timeout, surveys=resource.surveys) for resource in self.resources
+        )
 
     def _take_in(self, frame: Frame) -> None:
         if not isinstance(frame, Saw):

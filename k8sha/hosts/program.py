@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import secrets
 import shlex
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
 from attrs import field, frozen
+
+from k8sha.survey import Survey, surveyed
 
 __all__ = ["Began", "Busy", "Did", "End", "Frame", "Program", "Saw", "Snippet", "named", "opening", "parse", "render"]
 
@@ -32,11 +35,13 @@ TOO_MUCH = 120
 
 @frozen
 class Snippet:
-    """Shell text with a time limit in seconds. ``secrets`` go before it as (not exported) shell variables."""
+    """Shell text with a time limit in seconds. ``secrets`` go before it as (not exported) shell variables; of each of
+    ``surveys`` a probe has one question, which it may share with others."""
 
     text: str
     timeout: int = 60
     secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    surveys: tuple[tuple[Survey, str], ...] = field(default=(), repr=False)
 
 
 @frozen
@@ -115,8 +120,9 @@ trap k8sha_leave HUP INT PIPE TERM
 }}
 """
 
+# In one write: who reads it meanwhile finds nobody, and looks again.
 _NAMED = """\
-printf '%s %s\\n' "$k8sha_p" {who} >"$k8sha_run/holder.new" && mv -f "$k8sha_run/holder.new" "$k8sha_run/holder"
+printf '%s %s\\n' "$k8sha_p" {who} >"$k8sha_run/holder"
 """
 
 _LOCK = """\
@@ -130,8 +136,9 @@ if [ -d "$k8sha_old" ] && [ ! -d "/proc/${{k8sha_s%%.*}}" ]; then rm -rf "$k8sha
 done
 else
 exec 9>&-
-k8sha_h=0; k8sha_who=unknown
+k8sha_h=; k8sha_who=
 if [ -r "$k8sha_run/holder" ]; then read -r k8sha_h k8sha_who <"$k8sha_run/holder"; fi
+k8sha_h=${{k8sha_h:-0}}; k8sha_who=${{k8sha_who:-unknown}}
 if [ -d "/proc/$k8sha_h" ]; then k8sha_s=live; else k8sha_s=orphan; fi
 printf '%s busy %s %s %s\\n%s end\\n' {n} "$k8sha_s" "$k8sha_h" "$k8sha_who" {n}
 return 0
@@ -167,12 +174,18 @@ echo "$?" >"$1/.{i}"
 fi
 """
 
+# One that is run on its own asks on its own: a survey may be what hung.
+_ALL = """\
+if [ "$2" = all ]; then
+{surveys}fi
+"""
+
 # The shared process has a second more than each of its probes: so one that hangs is at fault, as a rule, once that is
 # over; else it began late, and gets its whole time once more, alone.
 _SHARED = """\
 k8sha_look() {{
 timeout -k 5 "$1" sh /dev/fd/3 "$k8sha_d" "$2" 3<<'{n}_{first}s' </dev/null
-{probes}{n}_{first}s
+{surveys}{probes}{n}_{first}s
 }}
 k8sha_look {longer} all
 for k8sha_i in {numbers}; do
@@ -194,11 +207,17 @@ timeout -k 5 {timeout} sh -eu /dev/fd/3 3<<'{n}_{i}p' </dev/null >"$k8sha_d/{i}.
 k8sha_rcs="$k8sha_rcs,$?"
 """
 
+# Files that are empty are passed over; one that is not there makes this no frame. The name of the trip's folder, which
+# ``head -v`` writes above each, has the nonce in it.
 _SEEN = """\
-printf '%s seen %s ' {n} "$k8sha_rcs"
-( cd "$k8sha_d" && set -- $(stat -c '%n:%s' -- *) && IFS=, && printf '%s ' "$*" &&
-head -q -c {limit} -- * | base64 -w 0 )
-printf ' .\\n'
+set --; k8sha_s=.
+for k8sha_i in {files}; do
+if [ -s "$k8sha_d/$k8sha_i" ]; then set -- "$@" "$k8sha_d/$k8sha_i"
+elif [ ! -f "$k8sha_d/$k8sha_i" ]; then k8sha_s=lost; fi
+done
+printf '%s seen %s %s ' {n} "$k8sha_rcs" "$#"
+if [ $# -gt 0 ]; then head -v -c {limit} -- "$@" | base64 -w 0; fi
+printf ' %s\\n' "$k8sha_s"
 """
 
 
@@ -218,7 +237,7 @@ def render(program: Program) -> str:
     parts = [f"k8sha_{nonce}() {{\n"]
     if program.lock is not None:
         parts.append(_LOCK.format(n=nonce, named=named(program.lock)))
-    parts.append('k8sha_d=$(mktemp -d "$k8sha_run/trip.$$.XXXXXX") || exit 70\nk8sha_ok=1; k8sha_rcs=\n')
+    parts.append(f'k8sha_d="$k8sha_run/trip.$$.{nonce}"; mkdir "$k8sha_d" || exit 70\nk8sha_ok=1; k8sha_rcs=\n')
     for index, snippet in enumerate(program.applies):
         text = "".join(f"{name}={shlex.quote(value)}\n" for name, value in snippet.secrets) + snippet.text
         parts.append(_APPLY.format(n=nonce, i=index, timeout=snippet.timeout, text=text, limit=MAX_OUTPUT))
@@ -240,13 +259,20 @@ def _looks(program: Program) -> Iterator[str]:
         yield _SHARED.format(
             n=nonce,
             first=first,
+            surveys=_ALL.format(surveys=asked) if (asked := surveyed(_asked(probes))) else "",
             probes="".join(_SHARING.format(n=nonce, i=index, text=probe.text) for index, probe in probes),
             numbers=" ".join(str(index) for index, _ in probes),
             timeout=timeout,
             longer=timeout + 1,
         )
     if program.probes:
-        yield _SEEN.format(n=nonce, limit=MAX_OUTPUT)
+        files = " ".join(f"{index}.{kind}" for index in range(len(program.probes)) for kind in ("out", "err"))
+        yield _SEEN.format(n=nonce, limit=MAX_OUTPUT + 1, files=files)
+
+
+def _asked(probes: Iterable[tuple[int, Snippet]]) -> Iterator[tuple[Survey, str]]:
+    for _, probe in probes:
+        yield from probe.surveys
 
 
 def parse(line: bytes, nonce: str) -> Frame | None:
@@ -265,7 +291,7 @@ def parse(line: bytes, nonce: str) -> Frame | None:
                 out, err = (base64.b64decode(word, validate=True) for word in words[5:7])
                 return Did(int(words[2]), int(words[3]), out, err, int(words[4]) / 1000) if words[7] == b"." else None
             case b"seen":
-                return Saw(tuple(_unpack(words[2], words[3], words[4]))) if words[5] == b"." else None
+                return Saw(tuple(_unpack(words[2], int(words[3]), words[4], nonce))) if words[5] == b"." else None
             case b"end":
                 return End()
     except (ValueError, LookupError, binascii.Error):
@@ -273,20 +299,18 @@ def parse(line: bytes, nonce: str) -> Frame | None:
     return None
 
 
-def _unpack(exits: bytes, listing: bytes, packed: bytes) -> Iterable[tuple[int, bytes, bytes]]:
+def _unpack(exits: bytes, count: int, packed: bytes, nonce: str) -> Iterable[tuple[int, bytes, bytes]]:
     data = base64.b64decode(packed, validate=True)
-    contents: dict[str, bytes] = {}
-    sizes: dict[str, int] = {}
-    at = 0
-    for entry in listing.decode().strip(",").split(","):
-        name, _, size = entry.partition(":")
-        sizes[name] = int(size)
-        contents[name] = data[at : at + min(sizes[name], MAX_OUTPUT)]
-        at += len(contents[name])
-    if at != len(data):
-        raise ValueError("sizes and contents disagree")
+    above = rb"(?:\A|\n)==> [^\n]*/trip\.[0-9]+\.%b/([0-9]+\.(?:out|err)) <==\n" % nonce.encode()
+    before, *parts = re.split(above, data)
+    contents = dict(zip(parts[::2], parts[1::2], strict=True))
+    if before or not count == len(contents) == len(parts) // 2:
+        raise ValueError("this is not what the files held")
     for index, code in enumerate(exits.decode().strip(",").split(",")):
-        if sizes[f"{index}.out"] > MAX_OUTPUT:
-            yield TOO_MUCH, b"", f"it printed {sizes[f'{index}.out']} bytes, more than {MAX_OUTPUT}".encode()
+        out, err = (contents.pop(f"{index}.{kind}".encode(), b"") for kind in ("out", "err"))
+        if len(out) > MAX_OUTPUT:
+            yield TOO_MUCH, b"", f"it printed more than {MAX_OUTPUT} bytes".encode()
         else:
-            yield int(code), contents[f"{index}.out"], contents[f"{index}.err"]
+            yield int(code), out, err[:MAX_OUTPUT]
+    if contents:
+        raise ValueError("more files than probes")

@@ -12,12 +12,21 @@ from attrs import field, frozen
 
 from k8sha.report import Diff, line_diff
 from k8sha.resources.resource import KnownAfter, Resource
+from k8sha.survey import Survey
 
 __all__ = ["Absent", "Contents", "Directory", "File", "Link", "render"]
 
 _MODE = re.compile(r"0[0-7]{3,4}")
 _OWNER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*:[A-Za-z_][A-Za-z0-9_.-]*")
 _SHOWN = 65536
+
+# Only plain files: to read another kind may take for ever. Each line ends in two spaces and the path.
+_PLAIN = """for path in "$@"; do
+  if [ -f "$path" ] && [ ! -L "$path" ]; then set -- "$@" "$path"; fi; shift
+done
+if [ $# -gt 0 ]; then %s "$@"; fi"""
+_SUMS = Survey("k8sha_sums", _PLAIN % "sha256sum --")
+_MODES = Survey("k8sha_modes", _PLAIN % "stat -c '%a %U:%G  %n' --")
 
 
 def render(template: Path, **values: object) -> str:
@@ -62,6 +71,17 @@ def _text(content: bytes) -> str | None:
     return None if "\0" in text else text
 
 
+def _told(survey: Survey, name: str, path: str, otherwise: str) -> str:
+    """Shell that sets a variable to what a survey told of a path, or by itself."""
+    end = shlex.quote(f"  {path}\n")
+    return f"""\
+  case ${{{survey.name}-}} in
+  *{end}*) {name}=${{{survey.name}%%{end}*}}; {name}=${{{name}##*'
+'}};;
+  *) {name}={otherwise};;
+  esac"""
+
+
 def _fields(seen: bytes) -> dict[str, str]:
     lines = (line.partition(" ") for line in seen.decode(errors="replace").splitlines())
     return {name: value for name, _, value in lines}
@@ -101,6 +121,10 @@ class File(Resource):
     def hidden(self) -> tuple[str, ...]:
         return (self._bytes.decode(errors="replace"),) if self.secret else ()
 
+    @property
+    def surveys(self) -> tuple[tuple[Survey, str], ...]:
+        return ((_SUMS, self.path), (_MODES, self.path))
+
     def probe(self) -> str:
         path = shlex.quote(self.path)
         wanted = "" if isinstance(self.content, KnownAfter) else hashlib.sha256(self._bytes).hexdigest()
@@ -115,8 +139,10 @@ class File(Resource):
         return f"""\
 if [ -L {path} ]; then echo kind link
 elif [ -f {path} ]; then
-  sum=$(sha256sum <{path}); sum=${{sum%% *}}
-  printf 'kind file\\nsum %s\\nmode 0%s\\nowner %s\\n' "$sum" $(stat -c '%a %U:%G' {path}){show}
+{_told(_SUMS, "sum", self.path, f"$(sha256sum <{path})")}
+  sum=${{sum%% *}}
+{_told(_MODES, "mode", self.path, f"$(stat -c '%a %U:%G' {path})")}
+  printf 'kind file\\nsum %s\\nmode 0%s\\nowner %s\\n' "$sum" $mode{show}
 elif [ -e {path} ]; then echo kind other
 else echo kind absent; fi"""
 

@@ -26,6 +26,14 @@ def _names(instance: object, attribute: object, names: tuple[str, ...]) -> None:
             raise ValueError(f"{name!r} is not the name of a kernel module")
 
 
+_VALUES = "/proc/sys/"
+
+
+def _place(name: str) -> str:
+    """Where a setting is, below ``/proc/sys``."""
+    return name.replace(".", "/")
+
+
 def _split(seen: bytes) -> tuple[list[str], str]:
     """What a probe printed: the lines about the kernel, and the text of the file below the line that says ``file``."""
     lines = seen.decode(errors="replace").splitlines(keepends=True)
@@ -98,19 +106,19 @@ class Sysctl(Resource):
 
     def probe(self) -> str:
         path = shlex.quote(self.path)
-        reads = "\n".join(
-            f"if [ -r {file} ]; then printf '%s=%s\\n' {shlex.quote(name)} \"$(cat {file})\"; fi"
-            for name, _ in self.values
-            for file in [shlex.quote("/proc/sys/" + name.replace(".", "/"))]
-        )
-        return f"{reads}\nif [ -f {path} ]; then echo file; cat {path}; fi"
+        values = " ".join(shlex.quote(_VALUES + _place(name)) for name, _ in self.values)
+        return f"""\
+set --
+for file in {values}; do if [ -r "$file" ]; then set -- "$@" "$file"; fi; done
+if [ $# -gt 0 ]; then grep -asH '' -- "$@" || [ $? -le 2 ]; fi
+if [ -f {path} ]; then echo file; cat {path}; fi"""
 
     def diff(self, seen: bytes) -> Diff:
         lines, file = _split(seen)
-        found = dict(line.split("=", 1) for line in lines if "=" in line)
+        found = dict(line.removeprefix(_VALUES).split(":", 1) for line in reversed(lines) if ":" in line)
         differs = Diff()
         for name, value in self.values:
-            now = " ".join(found[name].split()) if name in found else "(not there)"
+            now = " ".join(found[_place(name)].split()) if _place(name) in found else "(not there)"
             differs += Diff.between(name, now, " ".join(value.split()))
         return differs + Diff(tuple(f"{self.path}: {line}" for line in line_diff(file, self._text, context=0)))
 

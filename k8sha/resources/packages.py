@@ -81,7 +81,7 @@ class AptPackages(_Packages):
     def probe(self) -> str:
         names = " ".join(shlex.quote(name) for name, _ in self._wanted())
         return f"""\
-if grep -qs k8sha: /usr/sbin/policy-rc.d; then echo interrupted; fi
+if [ -e /usr/sbin/policy-rc.d ] && grep -qs k8sha: /usr/sbin/policy-rc.d; then echo interrupted; fi
 if found=$(dpkg-query -W -f '${{Package}} ${{db:Status-Status}} ${{Version}}\\n' {names} 2>/dev/null); then :
 elif [ $? != 1 ]; then exit 2; fi
 missing=
@@ -90,9 +90,11 @@ for name in {names}; do
 $found" in *"
 $name installed "*) ;; *) missing="$missing $name";; esac
 done
-printf '%s\\n' "$found" | while read -r name state version; do
+while read -r name state version; do
   if [ "$state" = installed ]; then echo "installed $name $version"; fi
-done
+done <<END
+$found
+END
 if [ -n "$missing" ]; then
   apt-cache policy $missing | while read -r word rest; do
     case $word in *:) if [ -z "$rest" ]; then name=${{word%:}}; fi;; esac

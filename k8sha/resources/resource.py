@@ -21,6 +21,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from k8sha.report import Diff
+from k8sha.survey import Survey
 
 __all__ = ["STATE", "Condition", "KnownAfter", "Payload", "Requirement", "Resource"]
 
@@ -62,6 +63,12 @@ class Resource(ABC):
     @abstractmethod
     def probe(self) -> str:
         """POSIX sh that prints the present state. It only reads."""
+
+    @property
+    def surveys(self) -> tuple[tuple[Survey, str], ...]:
+        """What the probe asks that others ask as well, so that one process may tell them all. It must not rely on it:
+        what it does not find in a survey's variable it asks itself."""
+        return ()
 
     @abstractmethod
     def diff(self, seen: bytes) -> Diff:

@@ -15,9 +15,12 @@ from attrs import field, frozen
 
 from k8sha.report import Diff
 from k8sha.resources.resource import STATE, Resource
+from k8sha.survey import Survey
 
 __all__ = ["Service"]
 
+_SHOW = "systemctl show -p Names -p LoadState -p ActiveState -p UnitFileState -p NeedDaemonReload --"
+_UNITS = Survey("k8sha_units", f'{_SHOW} "$@"')
 _UNIT_FOLDERS = ("/etc/systemd/system/", "/usr/lib/systemd/system/", "/lib/systemd/system/")
 
 
@@ -57,11 +60,28 @@ class Service(Resource):
         hard = [path for path in paths if path.startswith(_UNIT_FOLDERS)] + ([self.program] if self.program else [])
         return hard, [path for path in paths if path not in hard]
 
+    @property
+    def surveys(self) -> tuple[tuple[Survey, str], ...]:
+        return ((_UNITS, self.unit),)
+
     def probe(self) -> str:
         hard, soft = self._files()
-        stamp = shlex.quote(self._stamp)
+        stamp, unit = shlex.quote(self._stamp), shlex.quote(self.unit)
         return f"""\
-systemctl show -p LoadState -p ActiveState -p UnitFileState -p NeedDaemonReload {shlex.quote(self.unit)}
+shown=; rest=${{k8sha_units-}}
+while [ -n "$rest" ] && [ -z "$shown" ]; do
+  one=${{rest%%
+
+*}}
+  if [ "$one" = "$rest" ]; then rest=; else rest=${{rest#*
+
+}}; fi
+  names=${{one#*Names=}}; names=${{names%%
+*}}
+  case " $names " in *" "{unit}" "*) shown=$one;; esac
+done
+if [ -z "$shown" ]; then shown=$({_SHOW} {unit}); fi
+printf '%s\\n' "$shown"
 echo 'files now'
 {_snapshot(hard + soft)}
 if [ -e {stamp} ]; then echo 'files then'; cat {stamp}.unit {stamp}; else echo unstamped; fi"""

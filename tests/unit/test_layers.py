@@ -30,7 +30,7 @@ LAYERS = (
     "hosts sources",
     "distros",
     "resources",
-    "errors events report waiting facts endpoint versions progress artifacts kinds",
+    "errors events report waiting facts endpoint versions progress artifacts kinds survey",
 )
 DOORS = {
     "paramiko": "hosts/ssh.py",

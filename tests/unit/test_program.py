@@ -44,13 +44,15 @@ def line(frame: Frame, nonce: str = NONCE) -> bytes:
             text = f"did {index} {exit} {round(seconds * 1000)} {b64(out)} {b64(err)} ."
         case Saw(replies):
             exits = "".join(f",{exit}" for exit, _, _ in replies)
-            files = sorted(
-                (f"{index}.{kind}", data)
+            files = {
+                f"{index}.{kind}": data
                 for index, (_, out, err) in enumerate(replies)
                 for kind, data in (("out", out), ("err", err))
-            )
-            listing = "".join(f"{name}:{len(data)}," for name, data in files)
-            text = f"seen {exits} {listing} {b64(b''.join(data for _, data in files))} ."
+                if data
+            }
+            above = f"==> /run/k8sha/trip.7.{nonce}/"
+            packed = b"\n".join(f"{above}{name} <==\n".encode() + data for name, data in files.items())
+            text = f"seen {exits} {len(files)} {b64(packed)} ."
         case End():
             text = "end"
     return f"{nonce} {text}\n".encode()
@@ -84,8 +86,9 @@ def test_an_answer_that_was_cut_off_is_no_frame(frame: Frame, data: st.DataObjec
 
 
 @given(st.binary())
-@example(b"0123456789abcdef seen ,0 x:1, AA== .")
-@example(b"0123456789abcdef seen ,0 0.out:1 AA== .")
+@example(b"0123456789abcdef seen ,0 1 AA== .")
+@example(b"0123456789abcdef seen ,0 0 AA== .")
+@example(b"0123456789abcdef seen ,0 x AA== .")
 @example(b"0123456789abcdef did x")
 @example(b"0123456789abcdef busy live x y")
 def test_anything_else_is_no_frame_and_no_error(noise: bytes) -> None:
@@ -99,13 +102,11 @@ def test_a_frame_of_another_program_is_none_of_this_one(frame: Frame) -> None:
 
 
 def test_a_probe_that_printed_too_much_has_failed() -> None:
-    kept = b64(b"x" * MAX_OUTPUT)
-    printed = f"{NONCE} seen ,0 0.err:0,0.out:{MAX_OUTPUT + 7}, {kept} .".encode()
-    saw = parse(printed, NONCE)
+    saw = parse(line(Saw(((0, b"x" * (MAX_OUTPUT + 1), b""),))), NONCE)
     assert isinstance(saw, Saw)
     ((exit, out, err),) = saw.replies
     assert (exit, out) == (TOO_MUCH, b"")
-    assert b"4000007 bytes" in err
+    assert b"more than 4000000 bytes" in err
 
 
 def test_a_program_is_text_that_is_reviewed(golden: Golden) -> None:

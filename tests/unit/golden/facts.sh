@@ -3,8 +3,16 @@ if [ -r /etc/os-release ]; then
     printf 'os %s\nos_version %s\nos_like %s\n' "${ID:-}" "${VERSION_ID:-}" "${ID_LIKE:-}"
     printf 'os_name %s\n' "${PRETTY_NAME:-}" )
 fi
-system=$(uname -rm); cpus=$(nproc); cgroup=$(stat -f -c %T /sys/fs/cgroup)
-printf 'kernel %s\narch %s\ncpus %s\ncgroup %s\n' "${system% *}" "${system##* }" "$cpus" "$cgroup"
+if { read -r kernel </proc/sys/kernel/osrelease && read -r arch </proc/sys/kernel/arch; } 2>/dev/null; then :
+else kernel=$(uname -r); arch=$(uname -m); fi
+cpus=$(nproc); systems=$(stat -f -c '%a %S %T' /sys/fs/cgroup /var/lib)
+printf 'kernel %s\narch %s\ncpus %s\n' "$kernel" "$arch" "$cpus"
+{
+  read -r free size type; printf 'cgroup %s\n' "$type"
+  read -r free size type; printf 'disk_kib %s\n' "$((free * size / 1024))"
+} <<END
+$systems
+END
 for pair in hostname:/proc/sys/kernel/hostname machine_id:/etc/machine-id product_uuid:/sys/class/dmi/id/product_uuid \
   boot_id:/proc/sys/kernel/random/boot_id init:/proc/1/comm; do
   if { read -r value <"${pair#*:}"; } 2>/dev/null; then printf '%s %s\n' "${pair%%:*}" "$value"; fi
@@ -12,15 +20,15 @@ done
 while read -r name value unit; do
   if [ "$name" = MemTotal: ]; then printf 'memory_kib %s\n' "$value"; break; fi
 done </proc/meminfo
-disk=$(df -Pk /var/lib)
-printf '%s\n' "$disk" | { read -r head; read -r device size used free rest; printf 'disk_kib %s\n' "$free"; }
 for path in /sys/class/net/*/address; do
   name=${path#/sys/class/net/}
   if { read -r mac <"$path"; } 2>/dev/null; then printf 'mac %s %s\n' "${name%/address}" "$mac"; fi
 done
 addresses=$(ip -o addr show)
-printf '%s\n' "$addresses" | while read -r index name family address rest; do
+while read -r index name family address rest; do
   case $family in inet|inet6) printf 'address %s %s\n' "${name%@*}" "$address";; esac
-done
+done <<END
+$addresses
+END
 clock=$(date +%s.%N)
 printf 'clock %s\n' "$clock"

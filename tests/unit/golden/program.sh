@@ -17,21 +17,22 @@ if [ -z "$k8sha_locked" ]; then
 exec 9>>"$k8sha_run/lock"
 if flock -n 9; then
 k8sha_locked=1
-printf '%s %s\n' "$k8sha_p" 'ann@desk pid 1' >"$k8sha_run/holder.new" && mv -f "$k8sha_run/holder.new" "$k8sha_run/holder"
+printf '%s %s\n' "$k8sha_p" 'ann@desk pid 1' >"$k8sha_run/holder"
 for k8sha_old in "$k8sha_run"/trip.*; do
 k8sha_s=${k8sha_old##*/trip.}
 if [ -d "$k8sha_old" ] && [ ! -d "/proc/${k8sha_s%%.*}" ]; then rm -rf "$k8sha_old"; fi
 done
 else
 exec 9>&-
-k8sha_h=0; k8sha_who=unknown
+k8sha_h=; k8sha_who=
 if [ -r "$k8sha_run/holder" ]; then read -r k8sha_h k8sha_who <"$k8sha_run/holder"; fi
+k8sha_h=${k8sha_h:-0}; k8sha_who=${k8sha_who:-unknown}
 if [ -d "/proc/$k8sha_h" ]; then k8sha_s=live; else k8sha_s=orphan; fi
 printf '%s busy %s %s %s\n%s end\n' 0123456789abcdef "$k8sha_s" "$k8sha_h" "$k8sha_who" 0123456789abcdef
 return 0
 fi
 fi
-k8sha_d=$(mktemp -d "$k8sha_run/trip.$$.XXXXXX") || exit 70
+k8sha_d="$k8sha_run/trip.$$.0123456789abcdef"; mkdir "$k8sha_d" || exit 70
 k8sha_ok=1; k8sha_rcs=
 if [ "$k8sha_ok" = 1 ]; then
 [ -d "/proc/$k8sha_p" ] || k8sha_leave
@@ -82,10 +83,14 @@ fi
 if [ -s "$k8sha_d/.$k8sha_i" ]; then read -r k8sha_rc <"$k8sha_d/.$k8sha_i"; fi
 k8sha_rcs="$k8sha_rcs,$k8sha_rc"
 done
-printf '%s seen %s ' 0123456789abcdef "$k8sha_rcs"
-( cd "$k8sha_d" && set -- $(stat -c '%n:%s' -- *) && IFS=, && printf '%s ' "$*" &&
-head -q -c 4000000 -- * | base64 -w 0 )
-printf ' .\n'
+set --; k8sha_s=.
+for k8sha_i in 0.out 0.err 1.out 1.err 2.out 2.err; do
+if [ -s "$k8sha_d/$k8sha_i" ]; then set -- "$@" "$k8sha_d/$k8sha_i"
+elif [ ! -f "$k8sha_d/$k8sha_i" ]; then k8sha_s=lost; fi
+done
+printf '%s seen %s %s ' 0123456789abcdef "$k8sha_rcs" "$#"
+if [ $# -gt 0 ]; then head -v -c 4000001 -- "$@" | base64 -w 0; fi
+printf ' %s\n' "$k8sha_s"
 rm -rf "$k8sha_d"
 printf '%s end\n' 0123456789abcdef
 }
