@@ -54,7 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--slack", type=float, default=1.0, help="loosen every promise by this factor (1): see README")
     group.addoption("--repeat", type=int, default=1, help="how often each fault is injected (1)")
     group.addoption("--report", metavar="DIR", help="where the certificate goes (reports/<time>)")
-    group.addoption("--kills", type=int, default=0, help="kill the installer so often in a fresh lab, nothing else")
+    group.addoption("--kills", type=int, default=0, help="kill the installer so often, and day-2 verbs at every step")
     group.addoption("--compare", action="store_true", help="measure the guide's balancers against ours, nothing else")
 
 
@@ -106,14 +106,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     calm = config.getoption("--no-faults")
     alone = "test_compare" if config.getoption("--compare") else "test_resume" if config.getoption("--kills") else None
-    kills = "test_killed_replacement"  # of a master, in a lab that stands
+    kills = ("test_killed_replacement", "test_killed_restore")  # in a lab that stands
     chosen = [
         item
         for item in items
         if (
-            item.path.stem == alone or (alone == "test_resume" and item.name == kills)
+            item.path.stem == alone or (alone == "test_resume" and _plain(item) in kills)
             if alone
-            else item.path.stem not in ("test_compare", "test_resume") and item.name != kills
+            else item.path.stem not in ("test_compare", "test_resume") and _plain(item) not in kills
         )
         and not (
             calm and item.path.stem in ("test_faults", "test_planned", "test_etcd", "test_replace", "test_restore")
@@ -121,6 +121,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = sorted(chosen, key=place)
+
+
+def _plain(item: pytest.Item) -> str:
+    """A test's name without its parameters."""
+    return item.name.partition("[")[0]
 
 
 @pytest.fixture(scope="session")

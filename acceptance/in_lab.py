@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-from acceptance.lab_cluster import find_origin, kubernetes_cluster
-from acceptance.vagrant import Lab
-from k8sha import Cluster
+from acceptance.bring_up import the_lab
+from acceptance.lab_cluster import the_kubernetes
 
-
-def _cluster() -> Cluster:
-    origin = find_origin(None)
-    if origin.source is None or origin.version is None:
-        raise SystemExit(f"Kubernetes can't be installed here: {origin.words}")
-    return kubernetes_cluster(Lab(), origin.source, origin.version)
-
-
-cluster = _cluster()
+cluster = the_kubernetes(the_lab(lambda words: None))

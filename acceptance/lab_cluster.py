@@ -30,7 +30,7 @@ from .standin import StandIns
 from .topology import Machine
 from .vagrant import Lab
 
-__all__ = ["Origin", "find_origin", "kubernetes_cluster", "lab_hosts", "stand_in_cluster"]
+__all__ = ["Origin", "find_origin", "kubernetes_cluster", "lab_hosts", "stand_in_cluster", "the_kubernetes"]
 
 UPSTREAM_VERSION = Version.parse("1.33.13")
 """What is installed from package repositories; a bundle says its own version."""
@@ -96,7 +96,7 @@ def lab_hosts(lab: Lab, machines: tuple[Machine, ...]) -> tuple[Host, ...]:
 
 
 def kubernetes_cluster(lab: Lab, source: Bundle | Upstream, version: Version) -> Cluster:
-    """All of it: two balancers, three masters with stacked etcd, three workers, a pod network."""
+    """All of it, as the topology lists it: balancers, masters with stacked etcd, workers, a pod network."""
     topology = lab.topology
     masters = lab_hosts(lab, topology.masters)
     lb = LoadBalancer(lab_hosts(lab, topology.balancers), str(topology.vip), masters)
@@ -109,6 +109,14 @@ def kubernetes_cluster(lab: Lab, source: Bundle | Upstream, version: Version) ->
     )
     workers = Workers(hosts=lab_hosts(lab, topology.workers), plane=plane)
     return Cluster(lb, plane, workers, HostRoutes(plane, workers))
+
+
+def the_kubernetes(lab: Lab) -> Cluster:
+    """The same from whatever source is at hand; ends the process where there is none."""
+    origin = find_origin(None)
+    if origin.source is None or origin.version is None:
+        raise SystemExit(f"Kubernetes can't be installed here: {origin.words}")
+    return kubernetes_cluster(lab, origin.source, origin.version)
 
 
 def stand_in_cluster(lab: Lab) -> Cluster:

@@ -6,16 +6,9 @@ Its machine was made anew beforehand; see test_replace.
 from __future__ import annotations
 
 from acceptance.bring_up import the_lab
-from acceptance.lab_cluster import find_origin, kubernetes_cluster
+from acceptance.lab_cluster import the_kubernetes
 from k8sha import Cluster, ControlPlane, LoadBalancer, Report
 from k8sha.events import Listener
-
-
-def _cluster() -> Cluster:
-    origin = find_origin(None)
-    if origin.source is None or origin.version is None:
-        raise SystemExit(f"Kubernetes can't be installed here: {origin.words}")
-    return kubernetes_cluster(the_lab(lambda words: None), origin.source, origin.version)
 
 
 def replace_first(cluster: Cluster, listen: Listener) -> Report:
@@ -31,4 +24,4 @@ def work(listen: Listener) -> Report:
     return replace_first(cluster, listen)
 
 
-cluster = _cluster()
+cluster = the_kubernetes(the_lab(lambda words: None))

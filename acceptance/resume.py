@@ -1,9 +1,9 @@
-"""Killing the installer, over and over, until it is done all the same.
+"""Killing the installer, or a day-2 verb, over and over, until it is done all the same.
 
-Each run is killed (SIGKILL: it has no time to tidy up) after so many changes have begun, or once a command has begun
-that is not atomic (``kubeadm init``, every ``kubeadm join``), with a little delay, so that the blow falls in the middle
-of it. The next run starts at once. What a killed run was doing on a host goes on there to its end; the next one waits
-for that.
+Each run is killed (SIGKILL: it has no time to tidy up). An install is, after so many changes have begun, or once a
+command has begun that is not atomic (``kubeadm init``, every ``kubeadm join``), with a little delay, so that the blow
+falls in the middle of it. Other work is killed at every step once. The next run starts at once. What a killed run was
+doing on a host goes on there to its end; the next one waits for that.
 """
 
 from __future__ import annotations
@@ -16,10 +16,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from attrs import field, frozen
 
-__all__ = ["Chain", "Kill", "install_with_kills"]
+__all__ = ["Chain", "Kill", "install_with_kills", "work_with_kills"]
+
+_Now: TypeAlias = Callable[[str, list[str], int], bool]
+"""Whether this line of a run, what it tells, and the changes that have begun in it, is where to kill it."""
 
 
 @frozen
@@ -61,28 +65,66 @@ def install_with_kills(
     rng = random.Random(seed)
     step = max(1, changes // (kills + 1))
     hit: set[str] = set()
+
+    def now(what: str, rest: list[str], began: int) -> bool:
+        if what != "began":
+            return False
+        if rest[1].startswith("command ") and (point := " ".join(rest)) not in hit:
+            hit.add(point)
+            return True
+        return began >= step
+
+    return _chain(cluster, now, lambda: rng.uniform(0.0, delay), kills=kills, tell=tell, limit=limit)
+
+
+def work_with_kills(
+    module: Path, *, at: str, tell: Callable[[str], None], kills: int = 200, limit: float = 1200
+) -> Chain:
+    """Do what a module's ``work`` does, killing it at every step once: at the first event of each host and resource.
+
+    ``at`` says at which: ``began``, in the middle of a change, or ``changed``, between two. A step that a later run
+    finds done is not done again, so the chain ends by itself; ``kills`` is where it ends at the latest.
+    """
+    hit: set[str] = set()
+
+    def now(what: str, rest: list[str], began: int) -> bool:
+        if what != at or (point := " ".join(rest)) in hit:
+            return False
+        hit.add(point)
+        return True
+
+    return _chain(module, now, lambda: 0.0, kills=kills, tell=tell, limit=limit)
+
+
+def _chain(
+    module: Path,
+    now: _Now,
+    delay: Callable[[], float],
+    *,
+    kills: int,
+    tell: Callable[[str], None],
+    limit: float,
+) -> Chain:
+    """Runs of one module, each killed ``delay`` seconds after ``now`` says so; none is after so many kills."""
     done: list[Kill] = []
-    errors: list[str] = []
     began = time.monotonic()
     while True:
-        quota = step if len(done) < kills else None
-        run = _Run(cluster, quota, rng.uniform(0.0, delay), limit, hit)
+        run = _Run(module, now if len(done) < kills else None, delay(), limit)
         ended = run.carry_out()
         if ended is None:
             done.append(Kill(len(done) + 1, time.monotonic() - began, run.changes, run.last))
             tell(f"kill {len(done)} at {run.last} after {run.changes} more changes")
             continue
-        if run.code != 0:
-            errors.append(run.errors[-3000:])
-        return Chain(tuple(done), time.monotonic() - began, ended, tuple(errors))
+        errors = (run.errors[-3000:],) if run.code != 0 else ()
+        return Chain(tuple(done), time.monotonic() - began, ended, errors)
 
 
 class _Run:
-    """One run of the installer, killed after ``quota`` changes have begun and ``delay`` more seconds."""
+    """One run of a module's work, killed ``delay`` seconds after ``now`` says so; never without it."""
 
-    def __init__(self, cluster: Path, quota: int | None, delay: float, limit: float, hit: set[str]) -> None:
-        self._command = [sys.executable, "-m", "acceptance.installer", str(cluster)]
-        self._quota, self._delay, self._limit, self._hit = quota, delay, limit, hit
+    def __init__(self, module: Path, now: _Now | None, delay: float, limit: float) -> None:
+        self._command = [sys.executable, "-m", "acceptance.installer", str(module)]
+        self._now, self._delay, self._limit = now, delay, limit
         self.changes = 0
         self.last = "nothing"
         self.errors = ""
@@ -102,9 +144,10 @@ class _Run:
         try:
             for line in process.stdout:
                 what, *rest = json.loads(line)
-                self.last = " ".join([what, *rest])
+                if not killed or self._delay:  # what comes out between a blow and the end is not where it fell
+                    self.last = " ".join([what, *rest])
                 self.changes += what == "began"
-                if self._quota is not None and self._now(what, rest) and not killed:
+                if self._now is not None and not killed and self._now(what, rest, self.changes):
                     killed = True
                     timers.append(threading.Timer(self._delay, process.kill))
                     timers[-1].start()
@@ -117,11 +160,3 @@ class _Run:
             process.stderr.close()
         self.errors = "".join(errors)
         return None if killed and self.code < 0 else self.last
-
-    def _now(self, what: str, rest: list[str]) -> bool:
-        if what != "began":
-            return False
-        if rest[1].startswith("command ") and (point := " ".join(rest)) not in self._hit:
-            self._hit.add(point)
-            return True
-        return self._quota is not None and self.changes >= self._quota

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from k8sha import Cluster
 from .history import outage
 from .replace_in_lab import replace_first
 from .report import span
-from .resume import install_with_kills
+from .resume import work_with_kills
 from .session import Broken, Session
 from .test_install import Record
 from .vagrant import Lab
@@ -66,11 +65,11 @@ def test_first_master_replaced(healthy: Session, record_property: Record) -> Non
         healthy.check_health()
 
 
+@pytest.mark.parametrize("at", ["changed", "began"])
 def test_killed_replacement(
-    session: Session, request: pytest.FixtureRequest, record_property: Record, capsys: pytest.CaptureFixture[str]
+    session: Session, at: str, record_property: Record, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """However often it is killed, replacing the first master again ends in the same healthy cluster."""
-    kills = int(request.config.getoption("--kills"))
     session.subject  # noqa: B018 (brings the lab up)
     lab, cluster = _lab(session), session.subject.cluster
     _installed(cluster)
@@ -79,25 +78,18 @@ def test_killed_replacement(
 
     def tell(text: str) -> None:
         with capsys.disabled():
-            print(text, flush=True)
+            print(f"{time.strftime('%X')} {text}", flush=True)
 
-    chain_of_kills(Path(__file__).with_name("replace_in_lab.py"), kills, session.options.seed, tell, record_property)
+    chain = work_with_kills(Path(__file__).with_name("replace_in_lab.py"), at=at, tell=tell)
+    record_property("kills", len(chain.kills))
+    record_property("seconds", round(chain.seconds, 1))
+    record_property("load", session.subject.loads())
+    assert not chain.errors, chain.errors
+    assert chain.ended.startswith("done"), chain.ended
+    assert len(chain.kills) >= 10, f"only {len(chain.kills)} kills before it was done"
     with cluster:
         assert not cluster.plan(), str(cluster.plan())
         cluster.verify()
-
-
-def chain_of_kills(
-    module: Path, kills: int, seed: int, tell: Callable[[str], None], record: Callable[[str, object], None]
-) -> None:
-    """Kill the replacement after every single change that it begins, up to so many times."""
-    chain = install_with_kills(module, changes=kills, kills=kills, seed=seed, tell=tell, delay=0.2)
-    for kill in chain.kills:
-        record(f"kill {kill.run}", f"{kill.seconds:.0f} s, at {kill.last}")
-    record("seconds", round(chain.seconds, 1))
-    assert not chain.errors, chain.errors
-    assert chain.ended.startswith("done"), chain.ended
-    assert len(chain.kills) >= min(kills, 10), f"only {len(chain.kills)} kills before it was done"
 
 
 def _installed(cluster: Cluster) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from k8sha import Folder, Host, K8shaError, Workers
+import pytest
+
+from k8sha import ControlPlane, Folder, Host, K8shaError, Workers
 from k8sha.kube import Api, Json
 from k8sha.waiting import Check, NotYet, wait_for
 
 from .report import span
+from .restore_in_lab import archives
+from .resume import work_with_kills
 from .session import Broken, Session
 from .test_install import Record
 
@@ -32,6 +37,15 @@ def _write(api: Api, name: str) -> None:
         "data": {"name": name},
     }
     api.apply(item)
+
+
+def _written(api: Api) -> set[str]:
+    """Objects that are in the backup to come."""
+    api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "k8sha-restore"}})
+    old = {f"old-{number}" for number in range(OBJECTS)}
+    for name in sorted(old):
+        _write(api, name)
+    return old
 
 
 def _names(api: Api) -> set[str]:
@@ -113,14 +127,11 @@ def test_lost_quorum_is_restored(healthy: Session, tmp_path: Path, record_proper
     promise = f"objects of the backup are back, later ones gone, and the VIP answers within {LIMIT:.0f} s"
     with healthy.step("quorum-restored", TITLE, promise) as step:
         api = plane.api
-        api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "k8sha-restore"}})
-        old = {f"old-{number}" for number in range(OBJECTS)}
-        for name in sorted(old):
-            _write(api, name)
+        old = _written(api)
         backup = plane.etcd.backup([Folder(tmp_path)])
         for number in range(10):
             _write(api, f"late-{number}")
-        before = max(view.revision for view in plane.etcd.views().values())
+        before = _revision(plane)
         with _Watch(Api(plane.kubeconfig, plane.endpoint, plane.hosts)) as watch:
             _soon("the watch has seen the late ones", lambda: "late-9" in watch.names)
             for host in plane.hosts[1:3]:
@@ -146,3 +157,53 @@ def test_lost_quorum_is_restored(healthy: Session, tmp_path: Path, record_proper
             raise Broken(f"the VIP answered after {done.answering:.1f} s")
         api.delete(_NAMESPACE)
         plane.accept(workers=workers)
+
+
+@pytest.mark.parametrize("at", ["changed", "began"])
+def test_killed_restore(session: Session, at: str, record_property: Record, capsys: pytest.CaptureFixture[str]) -> None:
+    """However often it is killed, restoring again ends with the backup's objects, no later ones, and nothing amiss."""
+    session.subject  # noqa: B018 (brings the lab up)
+    lab, cluster, plane = session.lab, session.subject.cluster, session.subject.plane
+    if lab is None or plane is None:
+        session.skip(TITLE, "needs the lab, with Kubernetes: its data are exchanged for it")
+    assert lab is not None
+    assert plane is not None
+    workers = [host for group in cluster.of(Workers) for host in group.hosts]
+    folder = archives(lab)
+    shutil.rmtree(folder, ignore_errors=True)
+    with cluster:
+        if cluster.plan():
+            cluster.install()
+        plane.accept(workers=workers)  # what an earlier one has kept
+        old = _written(plane.api)
+        plane.etcd.backup([Folder(folder)])
+        for number in range(10):
+            _write(plane.api, f"late-{number}")
+        before = _revision(plane)
+
+    def tell(text: str) -> None:
+        with capsys.disabled():
+            print(f"{time.strftime('%X')} {text}", flush=True)
+
+    module = Path(__file__).with_name("restore_in_lab.py")
+    chain = work_with_kills(module, at=at, tell=tell)
+    record_property("kills", len(chain.kills))
+    record_property("seconds", round(chain.seconds, 1))
+    record_property("load", session.subject.loads())
+    assert not chain.errors, chain.errors
+    assert chain.ended.startswith("done"), chain.ended
+    assert len(chain.kills) >= 10, f"only {len(chain.kills)} kills before it was done"
+    plane.api.close()
+    with cluster:
+        found = _names(plane.api)
+        assert old <= found, f"not there: {sorted(old - found)}"
+        assert not [name for name in found if name.startswith("late-")], sorted(found - old)
+        assert _revision(plane) > before
+        assert not cluster.plan(), str(cluster.plan())
+        cluster.verify()
+        plane.api.delete(_NAMESPACE)
+        plane.accept(workers=workers)
+
+
+def _revision(plane: ControlPlane) -> int:
+    return max(view.revision for view in plane.etcd.views().values())

@@ -1,0 +1,63 @@
+"""The chain of kills: every step is where a run was killed once, and what is done is not done again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from acceptance.resume import work_with_kills
+
+# At each step it waits for its killer once: a run that nobody kills there would hang, and the test with it.
+MODULE = """\
+import signal
+from pathlib import Path
+
+from k8sha import Cluster, Host, K8shaError, LoadBalancer, Report, Result, Status
+from k8sha.events import Began, Finished
+
+balancers, master = [Host("lb-1", "192.168.56.101"), Host("lb-2", "192.168.56.102")], Host("m-1", "192.168.56.10")
+cluster = Cluster(LoadBalancer(balancers, "192.168.56.100", [master]))
+
+
+def work(listen):
+    for step in ("one", "two", "three"):
+        done, waited = Path({folder!r}, step), Path({folder!r}, "waited-" + step)
+        if done.exists():
+            continue
+        listen(Began("host", step))
+        if {at!r} == "began" and not waited.exists():
+            waited.touch()
+            signal.pause()
+        if {fails!r} == step:
+            raise K8shaError("it does not go on")
+        done.touch()
+        listen(Finished(Result("component", "stage", "host", step, Status.CHANGED)))
+        if {at!r} == "changed":
+            signal.pause()
+    return Report((), 0, 0.0)
+"""
+
+
+def chain(folder: Path, at: str, *, kills: int = 200, fails: str = "") -> tuple[list[str], str, tuple[str, ...]]:
+    module = folder / "module.py"
+    module.write_text(MODULE.format(folder=str(folder), at=at, fails=fails))
+    told: list[str] = []
+    found = work_with_kills(module, at=at, tell=told.append, kills=kills, limit=60)
+    assert len(told) == len(found.kills)
+    return [kill.last for kill in found.kills], found.ended, found.errors
+
+
+@pytest.mark.parametrize("at", ["began", "changed"])
+def test_it_is_killed_at_every_step_once_and_ends_by_itself(tmp_path: Path, at: str) -> None:
+    kills, ended, errors = chain(tmp_path, at)
+    assert kills == [f"{at} host {step}" for step in ("one", "two", "three")]
+    assert ended.startswith("done")
+    assert errors == ()
+
+
+def test_a_run_that_fails_by_itself_is_an_error_of_the_chain(tmp_path: Path) -> None:
+    kills, _, errors = chain(tmp_path, "began", fails="two")
+    assert kills == ["began host one", "began host two"]
+    assert len(errors) == 1
+    assert "it does not go on" in errors[0]
