@@ -5,12 +5,14 @@ Every member is asked for its own view; membership is never read from manifests 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from attrs import evolve, field, frozen
 
 from k8sha.component import Checks, Component, Requirements, Stages
+from k8sha.components.masters import ApiReady
 from k8sha.errors import ConfigError, Problem
 from k8sha.etcd.access import Access
 from k8sha.etcd.age import Encryption, Unlock
@@ -23,15 +25,18 @@ from k8sha.etcd.installing import install_members
 from k8sha.etcd.maintenance import defragment_stages, disarm_stages
 from k8sha.etcd.member import EtcdSettings
 from k8sha.etcd.members import Members
+from k8sha.etcd.membership import membership_functions
 from k8sha.etcd.preflight import member_problems, member_requirements
+from k8sha.etcd.rejoin import stacked_rejoin_stages
 from k8sha.etcd.restore import restore
 from k8sha.etcd.restored import Restored
 from k8sha.etcd.undo import Undone, accept, undo
-from k8sha.etcd.views import Member, View, list_members, parse_view, read_views
+from k8sha.etcd.views import Member, View, parse_view, read_views
 from k8sha.events import Listener, ignore
 from k8sha.hosts.host import Host, as_hosts
 from k8sha.operation import carry_out
 from k8sha.report import Report
+from k8sha.stage import Stage
 from k8sha.verbs import preflight
 from k8sha.waiting import NotYet
 
@@ -40,17 +45,19 @@ __all__ = ["EtcdCluster", "Member", "StackedEtcdHealthy", "View", "forget_member
 _STACKED = Access(stacked=True)
 
 
+def _not_one(host: Host, members: Iterable[Host]) -> ConfigError:
+    return ConfigError.of(host.name, "is not one of the members", ", ".join(each.name for each in members))
+
+
 def forget_member(address: str) -> str:
     """Shell for a live master: removes the etcd member of a host that is about to join anew.
 
     A join that died half-way leaves a learner or an unstarted member; etcd allows one learner, so the next join would
-    be refused.
+    be refused. It may also leave a voter, and that one may lead: it hands over first.
     """
-    remove = f"{_STACKED.curl} -f https://127.0.0.1:2379/v3/cluster/member/remove"
     return f"""\
-member=$({list_members(_STACKED)} | tr '{{' '\\n' | grep -F '"https://{address}:2380"') || member=
-stale=$(printf '%s' "$member" | sed -n 's/.*"ID":"\\([0-9]*\\)".*/\\1/p')
-if [ -n "$stale" ]; then {remove} -d "{{\\"ID\\":\\"$stale\\"}}" >/dev/null; fi
+{membership_functions(_STACKED)}
+for stale in $(ids {shlex.quote(url(address, 2380))}); do remove "$stale"; done
 """
 
 
@@ -193,12 +200,13 @@ class EtcdCluster(Component):
 
     def rejoin(self, host: Host, listen: Listener = ignore) -> Report:
         """Make a member anew whose data is corrupt or gone: it is stopped, its data kept aside on its host, and it
-        joins with what the others have.
+        joins with what the others have. On a master the API server is not ready meanwhile; nothing else is touched.
 
         Raises PreflightError, with the arithmetic and nothing changed, where the others could not do without it.
         """
-        self._own(host, "rejoin")
-        stages = rejoin_stages(self.hosts, host, self.settings)
+        if host not in self.hosts:
+            raise _not_one(host, self.hosts)
+        stages = self._rejoining(host) if self.stacked else rejoin_stages(self.hosts, host, self.settings)
         return carry_out(self.name, stages, self.hosts, listen, what=f"rejoins {host} to etcd")
 
     def replace(
@@ -240,7 +248,11 @@ class EtcdCluster(Component):
 
     def _own(self, host: Host, verb: str) -> None:
         if host not in self._by_itself(verb).hosts:
-            raise ConfigError.of(host.name, "is not one of the members", ", ".join(each.name for each in self.hosts))
+            raise _not_one(host, self.hosts)
+
+    def _rejoining(self, host: Host) -> Stages:
+        yield from stacked_rejoin_stages(self.hosts, host)
+        yield Stage(f"{host} serves again", {host: (ApiReady(host.address, patience=240),)})
 
     def _by_itself(self, verb: str) -> EtcdCluster:
         if self.stacked:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Sequence
 
 from k8sha.errors import HostError, PreflightError, Problem
 from k8sha.etcd.access import Access
+from k8sha.etcd.alarms import AlarmsGone
 from k8sha.etcd.conditions import MembersHealthy
 from k8sha.etcd.installing import install_members
 from k8sha.etcd.member import EtcdSettings, MemberState
@@ -21,7 +22,15 @@ from k8sha.hosts.host import Host
 from k8sha.report import Outcome
 from k8sha.stage import Stage, Step
 
-__all__ = ["reachable", "rejoin_stages", "removal_stages", "replacement_stages"]
+__all__ = [
+    "look",
+    "members_at",
+    "reachable",
+    "refuse_rejoin",
+    "rejoin_stages",
+    "removal_stages",
+    "replacement_stages",
+]
 
 _ACCESS = Access(stacked=False)
 _Steps = Generator[Step, Outcome, None]
@@ -45,14 +54,26 @@ def reachable(hosts: Sequence[Host], *, powered_off: bool) -> tuple[Host, ...]:
     return tuple(found)
 
 
+def look(hosts: Sequence[Host], access: Access) -> Generator[Step, Outcome, tuple[View, list[Host]]]:
+    """The view that counts, and the hosts whose members see a leader, its own first. Raises PreflightError."""
+    own = MemberView(access)
+    outcome = yield Stage("what members see", {host: (own,) for host in hosts})
+    return _that_counts(hosts, own, outcome)
+
+
 def _look(
     hosts: Sequence[Host], others: Sequence[Host]
 ) -> Generator[Step, Outcome, tuple[View, list[Host], dict[Host, frozenset[str]]]]:
-    """The view that counts, the hosts whose members see a leader (its own first), and what is on the others."""
-    look, state = MemberView(_ACCESS), MemberState()
-    work = {host: (look, state) for host in hosts} | {host: (state,) for host in others}
+    """The same of members under systemd, and what is on their hosts and on the others."""
+    own, state = MemberView(_ACCESS), MemberState()
+    work = {host: (own, state) for host in hosts} | {host: (state,) for host in others}
     outcome = yield Stage("what members see", work)
-    views = {host: look.view(outcome.of(host.name, look.key)) for host in hosts}
+    view, led = _that_counts(hosts, own, outcome)
+    return view, led, {host: state.words(outcome.of(host.name, state.key)) for host in (*hosts, *others)}
+
+
+def _that_counts(hosts: Sequence[Host], own: MemberView, outcome: Outcome) -> tuple[View, list[Host]]:
+    views = {host: own.view(outcome.of(host.name, own.key)) for host in hosts}
     led = {host: view for host, view in views.items() if view is not None and view.leader not in ("", "0")}
     if not led:
         names = ", ".join(host.name for host in hosts)
@@ -60,8 +81,7 @@ def _look(
             [Problem("etcd", f"no member of {names} sees a leader", "start them, or restore from a snapshot")]
         )
     order = sorted(led, key=lambda host: not led[host].leads)
-    states = {host: state.words(outcome.of(host.name, state.key)) for host in (*hosts, *others)}
-    return led[order[0]], order, states
+    return led[order[0]], order
 
 
 def _healthy(view: View, led: Sequence[Host]) -> list[str]:
@@ -86,7 +106,8 @@ def _refuse(view: View, led: Sequence[Host], leaving: Sequence[Member], *, whole
         raise PreflightError(Problem("etcd", sentence, "mend that first; verify() names it") for sentence in wrong)
 
 
-def _members_at(view: View, hosts: Sequence[Host]) -> list[Member]:
+def members_at(view: View, hosts: Sequence[Host]) -> list[Member]:
+    """The members on these hosts."""
     addresses = {host.address for host in hosts}
     return [member for member in view.members if member.address in addresses]
 
@@ -98,7 +119,7 @@ def _fenced(why: str) -> MemberStopped:
 def removal_stages(after: Sequence[Host], leaving: Sequence[Host], alive: Sequence[Host]) -> _Steps:
     """The members of ``leaving`` go, the dead ones first; those of their hosts that are ``alive`` are stopped."""
     view, led, _ = yield from _look((*after, *alive), ())
-    _refuse(view, led, _members_at(view, leaving), whole=True)
+    _refuse(view, led, members_at(view, leaving), whole=True)
     asker = next(host for host in led if host not in leaving)
     for host in sorted(leaving, key=lambda host: host in alive):
         gone = MembersGone(addresses=(host.address,))
@@ -131,7 +152,7 @@ def replacement_stages(
         raise PreflightError([Problem(new.name, "still has the data of an etcd member", remedy)])
     check()
     if dead.address in listed and not same:
-        _refuse(view, led, _members_at(view, (dead,)), whole=True)
+        _refuse(view, led, members_at(view, (dead,)), whole=True)
         asker = next(host for host in led if host != dead)
         yield Stage(f"{dead} leaves etcd", {asker: (MembersGone(addresses=(dead.address,)),)})
     if dead in alive and not same:
@@ -147,6 +168,22 @@ def rejoin_stages(hosts: Sequence[Host], host: Host, settings: EtcdSettings) -> 
     if not others:
         raise PreflightError([Problem(host.name, "is the only member that etcd has", "restore it from a snapshot")])
     view, led, _ = yield from _look(hosts, ())
-    _refuse(view, led, _members_at(view, (host,)), whole=True)
+    own = members_at(view, (host,))
+    refuse_rejoin(view, led, own)
+    asker = next(each for each in led if each != host)
     yield Stage(f"{host} is stopped", {host: (_fenced("rejoined"),)})
+    if any(id in view.alarmed for id in (each.id for each in own)):  # nobody is healthy while its alarm is there
+        gone = MembersGone(addresses=(host.address,))
+        yield Stage(f"{host} leaves etcd", {asker: (gone, AlarmsGone(_ACCESS))})
     yield from install_members(hosts, settings)
+
+
+def refuse_rejoin(view: View, led: Sequence[Host], own: Sequence[Member]) -> None:
+    """Raise PreflightError with the arithmetic where the others could not do without this member, or where it is
+    another one that has the alarm CORRUPT: that one must not be what the others' data comes from."""
+    _refuse(view, led, own, whole=True)
+    corrupt = {id for alarm, id in zip(view.alarms, view.alarmed, strict=True) if alarm == "CORRUPT"}
+    others = [each for each in view.members if each.id in corrupt and each not in own]
+    if others:
+        names = ", ".join(map(str, others))
+        raise PreflightError([Problem("etcd", f"the alarm CORRUPT is that of {names}", f"rejoin() {names} first")])

@@ -17,7 +17,7 @@ from k8sha.etcd.record import OPEN
 from k8sha.report import Diff
 from k8sha.resources.resource import Resource
 
-__all__ = ["CONTROLLERS", "FENCED", "MANIFESTS", "Fenced", "StaticPods", "UnitFenced", "UnitRuns"]
+__all__ = ["CONTROLLERS", "FENCED", "MANIFESTS", "RUNNING", "Fenced", "StaticPods", "UnitFenced", "UnitRuns"]
 
 MANIFESTS = "/etc/kubernetes/manifests"
 FENCED = "/etc/kubernetes/k8sha-fenced"
@@ -27,7 +27,7 @@ CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
 _PARTS = ("kube-apiserver", *CONTROLLERS, "etcd")
 
 # The kernel shows 15 letters of a name. A trial of a snapshot is an etcd as well, and says that it has other data.
-_RUNNING = f"""\
+RUNNING = f"""\
 running() {{
   for process in /proc/[0-9]*; do
     if ! {{ read -r name <"$process/comm"; }} 2>/dev/null; then continue; fi
@@ -45,6 +45,7 @@ running() {{
   done
 }}
 """
+"""Shell whose ``running`` prints what there is of a control plane on a host: process ids and the kernel's names."""
 
 _ENDED = """\
 running | while read -r process name; do
@@ -74,7 +75,7 @@ class Fenced(Resource):
 
     def probe(self) -> str:
         return f"""\
-{_RUNNING}
+{RUNNING}
 if [ -e {OPEN}/{self.until} ]; then exit 0; fi
 if [ ! -e {OPEN}/{self.mark} ]; then echo 'not begun'; fi
 if systemctl is-active --quiet kubelet; then echo 'the kubelet runs'; fi
@@ -88,7 +89,7 @@ running"""
 
     def apply(self) -> str:
         return f"""\
-{_RUNNING}
+{RUNNING}
 {_begun(self.mark)}
 if [ -n "$(systemctl list-unit-files --no-legend kubelet.service)" ]; then systemctl stop kubelet; fi
 mkdir -p -m 0700 {FENCED}
@@ -151,7 +152,7 @@ class UnitFenced(Resource):
     def probe(self) -> str:
         unit = shlex.quote(self.unit)
         return f"""\
-{_RUNNING}
+{RUNNING}
 if [ -e {OPEN}/{self.until} ]; then exit 0; fi
 if [ ! -e {OPEN}/{self.mark} ]; then echo 'not begun'; fi
 if systemctl is-active --quiet {unit}; then echo '{self.unit} runs'; fi
@@ -163,7 +164,7 @@ running"""
 
     def apply(self) -> str:
         return f"""\
-{_RUNNING}
+{RUNNING}
 {_begun(self.mark)}
 systemctl disable --now --quiet {shlex.quote(self.unit)}
 {_ENDED}"""

@@ -5,16 +5,15 @@ Followers come first; the leader hands its office over and comes last. Nothing b
 
 from __future__ import annotations
 
-import json
 import shlex
 import uuid
 from collections.abc import Generator, Sequence
-from typing import Any
 
 from attrs import field, frozen
 
 from k8sha.errors import PreflightError, Problem
 from k8sha.etcd.access import Access
+from k8sha.etcd.alarms import answer, asked, silent
 from k8sha.etcd.conditions import MembersHealthy
 from k8sha.etcd.quorum import no_planned_work
 from k8sha.etcd.views import LOCAL, MemberView, View
@@ -23,29 +22,18 @@ from k8sha.report import Diff, Outcome
 from k8sha.resources.resource import STATE, Resource
 from k8sha.stage import Stage, Step
 
-__all__ = ["Compacted", "Defragmented", "Disarmed", "LeaderMoved", "defragment_stages", "disarm_stages", "judged_views"]
+__all__ = [
+    "Compacted",
+    "Defragmented",
+    "Disarmed",
+    "LeaderMoved",
+    "defragment_stages",
+    "disarm_stages",
+    "judged_views",
+]
 
 _Steps = Generator[Step, Outcome, None]
 _MARK = f"{STATE}/etcd/defragmented"
-
-
-def _asked(access: Access, path: str, data: str, *, seconds: int = 5) -> str:
-    """Shell that asks the gateway, prints the answer, and fails where that is an error."""
-    ask = f"{access.curl} --max-time {seconds} --fail-with-body {LOCAL}/v3/{path} -d {data}"
-    return f"said=$({ask} 2>&1) || {{ printf '%s\\n' \"$said\" >&2; exit 1; }}"
-
-
-def _answer(seen: bytes) -> dict[str, Any] | None:
-    """What a member said, None where it said nothing of use."""
-    try:
-        found = json.loads(seen)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _silent(seen: bytes) -> str:
-    return f"etcd does not answer: {' '.join(seen.decode(errors='replace').split())[-200:]}"
 
 
 @frozen
@@ -72,7 +60,7 @@ class Defragmented(Resource):
 
     def apply(self) -> str:
         return f"""\
-{_asked(self.access, "maintenance/defragment", "'{}'", seconds=880)}
+{asked(self.access, "maintenance/defragment", "'{}'", seconds=880)}
 mkdir -p {STATE}/etcd
 echo {self.run} >{_MARK}.new
 mv -f {_MARK}.new {_MARK}"""
@@ -93,9 +81,9 @@ class LeaderMoved(Resource):
         return f"{self.access.curl} {LOCAL}/v3/maintenance/status -d '{{}}' 2>&1 || echo ' (no answer)'"
 
     def diff(self, seen: bytes) -> Diff:
-        status = _answer(seen)
+        status = answer(seen)
         if status is None:
-            return Diff.of(_silent(seen))
+            return Diff.of(silent(seen))
         own = str(status.get("header", {}).get("member_id", ""))
         return Diff.of("leads") if own and status.get("leader") == own else Diff()
 
@@ -106,7 +94,7 @@ class LeaderMoved(Resource):
         return f"""\
 status=$({self.access.curl} {LOCAL}/v3/maintenance/status -d '{{}}')
 if [ "$(printf '%s' "$status" | {own})" != "$(printf '%s' "$status" | {leader})" ]; then exit 0; fi
-{_asked(self.access, "maintenance/transfer-leadership", data, seconds=15)}"""
+{asked(self.access, "maintenance/transfer-leadership", data, seconds=15)}"""
 
 
 @frozen
@@ -158,10 +146,10 @@ class Disarmed(Resource):
         return f'{self.access.curl} {LOCAL}/v3/maintenance/alarm -d \'{{"action":"GET"}}\''
 
     def diff(self, seen: bytes) -> Diff:
-        answer = _answer(seen)
-        if answer is None:
-            return Diff.of(_silent(seen))
-        raised = [each for each in answer.get("alarms", []) if each.get("alarm") == self.alarm]
+        said = answer(seen)
+        if said is None:
+            return Diff.of(silent(seen))
+        raised = [each for each in said.get("alarms", []) if each.get("alarm") == self.alarm]
         return Diff(tuple(f"- {self.alarm} of {each.get('memberID')}" for each in raised))
 
     def apply(self) -> str:
@@ -170,7 +158,7 @@ class Disarmed(Resource):
 raised=$({self._ask})
 ids=$(printf '%s' "$raised" | tr '{{' '\\n' | grep -F NOSPACE | sed -n 's/.*"memberID":"\\([0-9]*\\)".*/\\1/p')
 for id in $ids; do
-  {_asked(self.access, "maintenance/alarm", f'"{data}"')}
+  {asked(self.access, "maintenance/alarm", f'"{data}"')}
 done"""
 
 

@@ -195,8 +195,15 @@ def test_a_member_that_lost_its_data_joins_anew(story: Story) -> None:
     assert get(lost, "begun") == "yes"
 
 
-def test_one_that_is_rejoined_keeps_its_old_data_aside(story: Story) -> None:
+@pytest.mark.parametrize("alarm", ["", "CORRUPT"])
+def test_one_that_is_rejoined_keeps_its_old_data_aside(story: Story, alarm: str) -> None:
+    """While that alarm is raised no member counts as healthy: it must go with the member that has it."""
     host = story.members[1]
+    if alarm:
+        data = json.dumps({"action": "ACTIVATE", "memberID": story.etcd.views()[host.name].own_id, "alarm": alarm})
+        do(host, f"{ACCESS.curl} --fail-with-body {LOCAL}/v3/maintenance/alarm -d '{data}'")
+        with pytest.raises(VerifyError, match=f"{host.name} raised the alarm {alarm}"):
+            story.etcd.verify()
     story.etcd.rejoin(host)
     sees_everything(story.etcd)
     assert do(host, f"ls -d {DATA}/k8sha-kept-rejoined-*/member").strip()

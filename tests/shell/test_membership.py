@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from k8sha.components.etcd import forget_member
 from k8sha.components.membership import MembersRemoved
 
 from .local import SHELLS
@@ -48,6 +49,7 @@ def remove(
     shell: str,
     members: list[dict[str, object]],
     *addresses: str,
+    script: str = "",
     refuses: int = 0,
     leader: int = 3,
     silent: bool = False,
@@ -60,7 +62,7 @@ def remove(
     removed.write_text("")
     (folder / "leader").write_text(f"{leader}\n")
     done = subprocess.run(
-        [*SHELLS[shell], "-eu", "-c", MembersRemoved(addresses).apply()],
+        [*SHELLS[shell], "-eu", "-c", script or MembersRemoved(addresses).apply()],
         env={
             "PATH": f"{folder}:{os.environ['PATH']}",
             "MEMBERS": str(folder / "members"),
@@ -113,3 +115,26 @@ def test_a_leader_hands_over_before_it_goes(tmp_path: Path, shell: str) -> None:
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_removal_whose_answer_is_lost_is_done_all_the_same(tmp_path: Path, shell: str) -> None:
     assert remove(tmp_path, shell, VOTERS, "192.168.56.11", silent=True) == (0, ["1"])
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("half", "gone"),
+    [
+        (member(3, "m-3", "192.168.56.13"), ["hands over https://192.168.56.13:2379", "3"]),  # a voter that leads
+        (member(4, "", "192.168.56.13", learner=True), ["4"]),
+        (member(4, "", "192.168.56.13"), ["4"]),
+        (member(4, "m-4", "192.168.56.130"), []),  # another host's, whose address begins alike
+    ],
+)
+def test_what_a_dead_join_left_is_removed_before_the_next(
+    tmp_path: Path, shell: str, half: dict[str, object], gone: list[str]
+) -> None:
+    script = forget_member("192.168.56.13")
+    assert remove(tmp_path, shell, [*VOTERS[:2], half], script=script) == (0, gone)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_half_joined_member_that_etcd_does_not_let_go_is_an_error(tmp_path: Path, shell: str) -> None:
+    exit, _ = remove(tmp_path, shell, VOTERS, script=forget_member("192.168.56.11"), refuses=22)
+    assert exit != 0

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from k8sha.components.etcd import EtcdCluster, StackedEtcdHealthy, forget_member, parse_view
+from k8sha.components.etcd import EtcdCluster, StackedEtcdHealthy, parse_view
 from k8sha.errors import ConfigError
 from k8sha.hosts import Host
 from k8sha.waiting import NotYet
@@ -68,12 +68,6 @@ def test_a_members_view_is_parsed() -> None:
 def test_no_answer_is_not_a_view(text: str) -> None:
     with pytest.raises(NotYet):
         parse_view(text)
-
-
-def test_only_the_joining_hosts_member_is_forgotten() -> None:
-    text = forget_member("192.168.56.11")
-    assert '"https://192.168.56.11:2380"' in text
-    assert "member/remove" in text
 
 
 @pytest.mark.parametrize("count", [0, 2, 4])
