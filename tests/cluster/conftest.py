@@ -5,13 +5,18 @@ Asked for with ``tests/run tests/cluster``: its cluster would be in the way of t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from acceptance.lab_cluster import kubernetes_cluster
+from acceptance.vagrant import Lab
+from k8sha import Bundle, Cluster, ControlPlane, VerifyError, wait_for
+from k8sha.waiting import Check, NotYet
 from tests.lab.conftest import hosts, lab
 
-__all__ = ["hosts", "lab"]
+__all__ = ["hosts", "lab", "whole"]
 
 HERE = Path(__file__).parent
 
@@ -20,3 +25,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.lab)
+
+
+@pytest.fixture(scope="module")
+def cluster(lab: Lab) -> Iterator[Cluster]:
+    """The lab's cluster, installed where it was not."""
+    bundle = Bundle.find()
+    if bundle is None:
+        pytest.skip("there is no bundle below /var/lib/k8sha/bundles: a cluster needs one")
+    with kubernetes_cluster(lab, bundle, bundle.version) as found:
+        found.install()
+        yield found
+
+
+@pytest.fixture(scope="module")
+def plane(cluster: Cluster) -> ControlPlane:
+    """Its control plane."""
+    return cluster.of(ControlPlane)[0]
+
+
+def whole(cluster: Cluster, *, within: float = 120) -> None:
+    """verify() finds nothing wrong within so many seconds."""
+
+    def look() -> str:
+        try:
+            cluster.verify()
+        except VerifyError as error:
+            raise NotYet(str(error)) from None
+        return ""
+
+    wait_for(Check("verify() finds nothing wrong", look), timeout=within, interval=2)
