@@ -177,7 +177,7 @@ class _Standing:
     """A master that stays and is healthy: it carries out what one of them must."""
     healthy: frozenset[str]
     addresses: tuple[str, ...]
-    """Of the members that are to be removed."""
+    """Of the members that are to be removed, in that order."""
     joined: bool
     kept: frozenset[str]
     """Names of leaving hosts that the new one has taken over."""
@@ -218,6 +218,7 @@ class _Standing:
             problems += refusals(members, healthy, addresses, others_must_be_healthy=strict)
         helper = next((host for host in exchange.staying if host.address in healthy), exchange.after[0])
         kept = frozenset(host.name for host in exchange.leaving if exchange.new and host.name == exchange.new.name)
+        addresses = tuple(sorted(addresses, key=lambda address: address in healthy))  # the dead ones go first
         return cls(helper, frozenset(healthy), addresses, joined, kept, tuple(problems))
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 
 from attrs import field, frozen
 
 from k8sha.components.masters import MasterState
 from k8sha.etcd.access import DATA, Access
+from k8sha.etcd.conditions import url
 from k8sha.etcd.membership import membership_functions
 from k8sha.etcd.views import LOCAL, Member, list_members, members_in
 from k8sha.report import Diff
@@ -90,7 +92,8 @@ fi"""
 @frozen
 class MembersRemoved(Resource):
     """etcd without the members at these addresses, and without any that never became a voter: one of those would keep
-    the next host from joining (etcd allows a single learner)."""
+    the next host from joining (etcd allows a single learner). Those go first, then the others in the order given:
+    while a dead one counts, etcd lets no live one go that its quorum needs."""
 
     addresses: tuple[str, ...]
 
@@ -114,19 +117,21 @@ class MembersRemoved(Resource):
         )
 
     def apply(self) -> str:
-        names = "|".join(f'*\\"https://{address}:2380\\"*' for address in self.addresses)
-        gone = f"  {names}) ;;\n" if names else ""
+        removals = "\n".join(
+            f'for id in $(ids {shlex.quote(url(address, 2380))}); do remove "$id"; done' for address in self.addresses
+        )
         return f"""\
 {membership_functions(_ACCESS)}
 listed=$(listed)
 printf '%s\\n' "$listed" | while read -r member; do
   case $member in
-{gone}  *'"isLearner":true'*) ;;
-  *'"name":"'[!\\"]*) continue;;
+    *'"isLearner":true'*) ;;
+    *'"name":"'[!\\"]*) continue;;
   esac
   stale=$(printf '%s' "$member" | sed -n 's/.*"ID":"\\([0-9]*\\)".*/\\1/p')
   if [ -n "$stale" ]; then remove "$stale"; fi
-done"""
+done
+{removals}"""
 
 
 @frozen

@@ -173,8 +173,8 @@ def rejoin_stages(hosts: Sequence[Host], host: Host, settings: EtcdSettings) -> 
     asker = next(each for each in led if each != host)
     yield Stage(f"{host} is stopped", {host: (_fenced("rejoined"),)})
     if any(id in view.alarmed for id in (each.id for each in own)):  # nobody is healthy while its alarm is there
-        gone = MembersGone(addresses=(host.address,))
-        yield Stage(f"{host} leaves etcd", {asker: (gone, AlarmsGone(_ACCESS))})
+        yield Stage(f"{host} leaves etcd", {asker: (MembersGone(addresses=(host.address,)),)})
+        yield Stage("no alarm of it is left", {asker: (AlarmsGone(_ACCESS),)})
     yield from install_members(hosts, settings)
 
 

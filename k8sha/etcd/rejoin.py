@@ -137,7 +137,8 @@ def stacked_rejoin_stages(hosts: Sequence[Host], host: Host) -> _Steps:
     id = f"rejoined-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
     yield Stage(f"etcd on {host} is stopped", {host: (PodStopped(id),)})
     added = LearnerAdded(address=host.address, access=_ACCESS)
-    outcome = yield Stage(f"{host} may join etcd", {asker: (added, AlarmsGone(_ACCESS))})
+    outcome = yield Stage(f"{host} may join etcd", {asker: (added,)})
+    yield Stage("no alarm of the old one is left", {asker: (AlarmsGone(_ACCESS),)})
     listed = members_in(outcome.of(asker.name, added.key).decode(errors="replace"))
     names = {url(each.address, 2380): each.name for each in hosts} | {
         each.peer_url: each.name for each in listed if each.name

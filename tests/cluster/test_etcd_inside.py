@@ -218,3 +218,5 @@ def test_backups_by_the_clock(cluster: Cluster, plane: ControlPlane, tmp_path: P
     schedule.install()
     schedule.verify()
     cluster.verify()
+    for each in plane.hosts:
+        do(each, f"systemctl disable --now --quiet {UNIT}.timer")

@@ -124,8 +124,8 @@ cat >/root/k8sha-patterns <<'END'
 {patterns}
 END
 trap 'rm -f /root/k8sha-patterns' EXIT
-setpriv --reuid=65534 --regid=65534 --clear-groups find / -xdev -type f -size -64M -readable \\
-  ! -path '/proc/*' ! -path '/sys/*' -print0 2>/dev/null >/root/k8sha-readable || [ $? = 1 ]
+setpriv --reuid=65534 --regid=65534 --clear-groups find / \\( -path /proc -o -path /sys -o -path /dev \\) -prune -o \\
+  -type f -size -64M -readable -print0 2>/dev/null >/root/k8sha-readable || [ $? = 1 ]
 xargs -0 -r -a /root/k8sha-readable grep -lF -f /root/k8sha-patterns 2>/dev/null || [ $? = 123 ] || [ $? = 1 ]
 rm -f /root/k8sha-readable
 {{ journalctl -q --no-pager; find /var/log -type f -exec cat {{}} +; }} 2>/dev/null |

@@ -297,6 +297,19 @@ def test_what_a_killed_join_left_is_removed_with_the_dead_one() -> None:
     assert removed == MembersRemoved(("192.168.56.10", "192.168.56.30"))
 
 
+@pytest.mark.parametrize("leaving", [MASTERS[:2], (MASTERS[1], MASTERS[0])])
+def test_of_several_the_dead_ones_are_removed_first(leaving: tuple[Host, ...]) -> None:
+    """etcd refuses the removal of a live one that its quorum needs while a dead one counts."""
+    fewer = exchange(after=MASTERS[2:], leaving=leaving, new=None, join=None)
+    steps = fewer._stages(leaving, (), lambda event: None)
+    stage, prints = only(next(steps)), cluster(dead=("master-2",))
+    while not any(isinstance(each, MembersRemoved) for resources in stage.work.values() for each in resources):
+        answers = tuple((h.name, r.key, prints(h.name, r.key)) for h, rs in stage.work.items() for r in rs)
+        stage = only(steps.send(Outcome(answers)))
+    removed = next(each for resources in stage.work.values() for each in resources)
+    assert removed == MembersRemoved(("192.168.56.11", "192.168.56.10"))
+
+
 @pytest.mark.parametrize(
     ("prints", "said"),
     [
