@@ -75,8 +75,9 @@ echo
         return f"""\
 {membership_functions(self.access)}
 known=$(listed | sed -n 's/^"ID":"\\([0-9]*\\)".*/\\1/p')
+if [ -z "$known" ]; then echo 'etcd gives no member list' >&2; exit 1; fi
 raised=$({self._ask})
-printf '%s' "$raised" | tr -d ' \\n' | tr '{{' '\\n' |
+{{ printf '%s' "$raised" | tr -d ' \\n'; echo; }} | tr '{{' '\\n' |
   sed -n 's/^"memberID":"\\([0-9]*\\)","alarm":"\\([A-Z]*\\)".*/\\1 \\2/p' |
   while read -r id alarm; do
     if printf '%s\\n' "$known" | grep -qx "$id"; then continue; fi

@@ -73,7 +73,7 @@ def test_alarms_are_put_out_of_those_that_are_gone_and_of_nobody_else(tmp_path: 
     (tmp_path / "curl").chmod(0o755)
     members = [{"ID": str(id), "name": f"m-{id}", "peerURLs": [f"https://192.168.56.1{id}:2380"]} for id in (1, 2)]
     (tmp_path / "members").write_text(json.dumps({"header": {}, "members": members}))
-    raised = [{"memberID": "2", "alarm": "CORRUPT"}, {"memberID": "3", "alarm": "CORRUPT"}, {"alarm": "CORRUPT"}]
+    raised = [{"alarm": "CORRUPT"}, {"memberID": "2", "alarm": "CORRUPT"}, {"memberID": "3", "alarm": "CORRUPT"}]
     (tmp_path / "alarms").write_text(json.dumps({"header": {"member_id": "1"}, "alarms": raised}))
     told = {name.upper().replace("-", "_"): str(tmp_path / name) for name in ("members", "alarms", "put-out")}
     gone = AlarmsGone(Access(stacked=True))
@@ -85,3 +85,15 @@ def test_alarms_are_put_out_of_those_that_are_gone_and_of_nobody_else(tmp_path: 
     assert said == [{"action": "DEACTIVATE", "memberID": "3", "alarm": "CORRUPT"}]
     (tmp_path / "alarms").write_text('{"header":{}}')
     assert not gone.diff(run(shell, gone.probe(), tmp_path, **told).encode())
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_no_alarm_is_put_out_where_nobody_says_who_is_a_member(tmp_path: Path, shell: str) -> None:
+    (tmp_path / "curl").write_text(CURL)
+    (tmp_path / "curl").chmod(0o755)
+    (tmp_path / "members").write_text("curl: (28) Operation timed out")
+    (tmp_path / "alarms").write_text(json.dumps({"alarms": [{"memberID": "2", "alarm": "CORRUPT"}]}))
+    told = {name.upper().replace("-", "_"): str(tmp_path / name) for name in ("members", "alarms", "put-out")}
+    with pytest.raises(subprocess.CalledProcessError):
+        run(shell, AlarmsGone(Access(stacked=True)).apply(), tmp_path, **told)
+    assert not (tmp_path / "put-out").exists()
