@@ -76,7 +76,7 @@ class Noted(dict[str, str]):
             self[f"the secret of join token {len(self)}"] = made.partition(".")[2]
             return made
 
-        def key(size: int) -> str:
+        def key(size: int | None = None) -> str:
             made = make_key(size)
             if size == 32:
                 self[f"certificate key {len(self)}"] = made
