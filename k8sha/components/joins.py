@@ -37,7 +37,7 @@ kubeadm join --config /run/k8sha/join.yaml </dev/null"""
 def reset(*, keep: tuple[str, ...], skip_phases: str = "") -> str:
     """Shell that clears what a kubeadm run left half-done, keeping these files of the PKI."""
     skip = f"--skip-phases {skip_phases} " if skip_phases else ""
-    return _RESET.format(keep=" ".join(keep) or "''", skip=skip)
+    return _RESET.format(keep=" ".join(keep), skip=skip)
 
 
 def join_command(

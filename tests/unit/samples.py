@@ -16,12 +16,14 @@ from k8sha.components.leaving import Fenced, NodeDrained, NodesForgotten
 from k8sha.components.membership import MemberSeen, MembersOnly, MembersRemoved, WhatIsThere
 from k8sha.components.names import CertificateNames
 from k8sha.etcd.access import Access
+from k8sha.etcd.alarms import AlarmsGone
 from k8sha.etcd.certificates import AuthorityKey, PrivateKeys
 from k8sha.etcd.conditions import CaughtUp, MembersHealthy
 from k8sha.etcd.maintenance import Compacted, Defragmented, Disarmed, LeaderMoved
 from k8sha.etcd.member import InitialCluster, MemberState
 from k8sha.etcd.membership import LearnerAdded, MembersGone, MemberStopped, Promoted
 from k8sha.etcd.preflight import MemberDisk, MemberPeers, MemberPorts
+from k8sha.etcd.rejoin import JoinsAs, PodStopped
 from k8sha.etcd.signing import Request, Sealed, Signed
 from k8sha.etcd.taking import Snapshot
 from k8sha.etcd.tools import EtcdTools
@@ -101,6 +103,7 @@ SAMPLES: dict[str, Resource] = {
     "dnf-packages-held": DnfPackages(("kubelet=1.33.13-150500.1.1",), hold=True),
     "download": Download("/opt/tool's/tool", sha256=HELLO, mode="0755", url="https://example.com/tool?a=1&b=2"),
     "drained": Drained(True),
+    "etcd-alarms-gone": AlarmsGone(Access(stacked=True)),
     "etcd-authority-key": AuthorityKey("c2VhbGVk"),
     "etcd-caught-up": CaughtUp("192.168.56.12"),
     "etcd-compacted": Compacted(Access(stacked=False), 77),
@@ -110,6 +113,7 @@ SAMPLES: dict[str, Resource] = {
         (("master-1", "https://192.168.56.10:2380"), ("master-2", "https://192.168.56.11:2380"))
     ),
     "etcd-leader-moved": LeaderMoved(Access(stacked=False), "22"),
+    "etcd-joins-as": JoinsAs((("master-1", "https://192.168.56.10:2380"), ("master-2", "https://192.168.56.11:2380"))),
     "etcd-learner-added": LearnerAdded(address="192.168.56.11"),
     "etcd-member-disk": MemberDisk(writes=2),
     "etcd-member-peers": MemberPeers((("master-2", "192.168.56.11"),)),
@@ -119,6 +123,7 @@ SAMPLES: dict[str, Resource] = {
     "etcd-member-view": MemberView(Access(stacked=False)),
     "etcd-members-gone": MembersGone(addresses=("192.168.56.11",)),
     "etcd-members-healthy": MembersHealthy((("master-1", "192.168.56.10"),)),
+    "etcd-pod-stopped": PodStopped("rejoined-20260101T000000Z"),
     "etcd-private-keys": PrivateKeys("master-1", "192.168.56.10"),
     "etcd-promoted": Promoted(address="192.168.56.11"),
     "etcd-signed": Signed(
