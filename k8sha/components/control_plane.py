@@ -11,7 +11,8 @@ from attrs import Factory, define, field, frozen
 
 from k8sha.artifacts import Artifact
 from k8sha.component import Checks, Component, Requirements, Stages
-from k8sha.components.apiserver import ApiServerPolicy, ApiServers, NotEncrypted, with_policies
+from k8sha.components.apiserver import ApiServerPolicy, ApiServers, policy_stages, with_policies
+from k8sha.components.apiserver_host import ApiServerArguments, NotEncrypted, UnfinishedChange
 from k8sha.components.checks import control_plane_checks
 from k8sha.components.diagnosis.report import Diagnosis, diagnosed
 from k8sha.components.etcd import EtcdCluster, StackedEtcdHealthy, forget_member
@@ -130,6 +131,12 @@ class ControlPlane(Component):
         problems += self._overlaps()
         kinds = [type(policy).__name__ for policy in self.policies]
         problems += [Problem("ControlPlane", f"has two {kind}") for kind in sorted(set(kinds)) if kinds.count(kind) > 1]
+        given = dict(self.cluster.api_server)
+        problems += [
+            Problem("ControlPlane", f"--{name} is set by {type(policy).__name__} too", "leave it out of api_server")
+            for policy in self.policies
+            for name in sorted(policy.arguments().keys() & given.keys())
+        ]
         if problems:
             raise ConfigError(problems)
 
@@ -326,8 +333,12 @@ class ControlPlane(Component):
             yield from policy.preparation(self.hosts)
         if files := tuple(resource for policy in self.policies for resource in policy.files()):
             yield Stage("files of the API servers", dict.fromkeys(self.hosts, files))
-        state = MasterState()
-        outcome = yield Stage("which masters there are", {host: (state,) for host in self.hosts})
+        state, told = MasterState(), ApiServerArguments()
+        outcome = yield Stage(
+            "which masters there are", {host: (UnfinishedChange(host.address), state, told) for host in self.hosts}
+        )
+        config = self._cluster_config()
+        leftovers = any(told.unwanted(outcome.of(host.name, told.key), config) for host in self.hosts)
         first = first_master({host: outcome.of(host.name, state.key).decode().strip() for host in self.hosts})
         etcd = StackedEtcdHealthy(expected=((first.name, first.address),))
         yield Stage("first control plane", {first: (*self._init(first), ApiReady(first.address, patience=240), etcd)})
@@ -348,11 +359,7 @@ class ControlPlane(Component):
         servers = ApiServers(
             self.hosts, first, self.version, lambda arguments: self._cluster_config(arguments=arguments)
         )
-        for policy in self.policies:
-            yield from policy.changeover(servers)
-        yield from servers.change("API servers")
-        for policy in self.policies:
-            yield from policy.clearing(self.hosts)
+        yield from policy_stages(self.policies, servers, leftovers=leftovers)
 
     def _cluster_config(
         self, masters: tuple[Host, ...] = (), arguments: Mapping[str, str] | None = None

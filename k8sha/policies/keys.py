@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from attrs import field, frozen
 
-from k8sha.components.apiserver import MANIFEST
+from k8sha.components.apiserver_host import MANIFEST
 from k8sha.components.masters import ADMIN_CONF
 from k8sha.etcd.access import Access
 from k8sha.report import Diff

@@ -10,21 +10,23 @@ from attrs import field, frozen
 
 from k8sha.addons.addon import Addon
 from k8sha.component import Checks
-from k8sha.errors import ConfigError, KubeError, Problem
+from k8sha.errors import ConfigError, HostError, KubeError, Problem
 from k8sha.kube import Json
-from k8sha.policies.security import LEVELS
-from k8sha.waiting import Check, NotYet
+from k8sha.policies.security import LEVELS, PRIVILEGED, refused
+from k8sha.waiting import Check
 
 __all__ = ["Namespace", "amount"]
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _UNITS = {
     "": Decimal(1),
+    "n": Decimal("1e-9"),
+    "u": Decimal("1e-6"),
     "m": Decimal("0.001"),
     **{unit: Decimal(1000) ** power for power, unit in enumerate("kMGTPE", 1)},
     **{f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", 1)},
 }
-_QUANTITY = re.compile(r"([0-9.]+)([A-Za-z]*)")
+_QUANTITY = re.compile(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)([A-Za-z]*)")
 _DEFAULTS = {"cpu": ("100m", "500m"), "memory": ("128Mi", "256Mi")}
 """What a container asks for, and what it may use, where it says nothing: small enough to fit many times into a quota,
 large enough for a program to start."""
@@ -112,7 +114,7 @@ class Namespace(Addon):
         yield from super().problems()
         try:
             used = self._used() if self.quota else {}
-        except KubeError:  # no cluster, or one that this very install mends: nothing that we know of runs in it
+        except (KubeError, HostError):  # no cluster, or one that this very install mends: nothing that we know of runs
             return
         for resource, wanted in self.quota.items():
             name = resource if "." in resource or resource == "pods" else f"requests.{resource}"
@@ -143,7 +145,7 @@ class Namespace(Addon):
             yield Check(f"{self.namespace_name} refuses a pod above its quota or limits", self._refuses_large)
 
     def _refuses_privileged(self) -> str:
-        return self._refused({"securityContext": {"privileged": True}}, "violates PodSecurity")
+        return refused(self.plane.api, self.namespace_name, PRIVILEGED, "violates PodSecurity")
 
     def _refuses_large(self) -> str:
         more = {"cpu": "1000000", "memory": "1000Ti"}
@@ -159,21 +161,4 @@ class Namespace(Addon):
             "seccompProfile": {"type": "RuntimeDefault"},
         }
         body = {"resources": {"requests": resources, "limits": resources}, "securityContext": context}
-        return self._refused(body, "exceeded quota")
-
-    def _refused(self, container: Json, why: str) -> str:
-        """Ask for a pod, as a dry run: nothing is made, whatever the answer."""
-        pod = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": "k8sha-check"},
-            "spec": {"containers": [{"name": "main", "image": "k8sha.io/none", **container}]},
-        }
-        path = f"/api/v1/namespaces/{self.namespace_name}/pods"
-        try:
-            self.plane.api.request("post", path, pod, query={"dryRun": "All"})
-        except KubeError as error:
-            if error.status == 403 and why in error.message:
-                return error.message[:200]
-            raise NotYet(f"it was refused for another reason: {error.message}") from None
-        raise NotYet("it was admitted")
+        return refused(self.plane.api, self.namespace_name, body, "exceeded quota")

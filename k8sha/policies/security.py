@@ -4,20 +4,51 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import yaml
 from attrs import field, frozen
 
+from k8sha.component import Checks
 from k8sha.components.apiserver import ApiServerPolicy, Volume
-from k8sha.errors import ConfigError
+from k8sha.errors import ConfigError, KubeError
+from k8sha.kube import Api, Json
 from k8sha.resources.files import File
 from k8sha.resources.resource import Resource
 from k8sha.versions import Version
+from k8sha.waiting import Check, NotYet
 
-__all__ = ["LEVELS", "PodSecurityDefaults"]
+if TYPE_CHECKING:
+    from k8sha.components.control_plane import ControlPlane
+
+__all__ = ["LEVELS", "PRIVILEGED", "PodSecurityDefaults", "refused"]
 
 LEVELS = ("privileged", "baseline", "restricted")
 """The Pod Security Standards, from the laxest on."""
+
+
+PRIVILEGED: Json = {"securityContext": {"privileged": True}}
+"""What makes a container one that baseline and restricted refuse."""
+
+
+def refused(api: Api, namespace: str, container: Json, why: str) -> str:
+    """That a pod with such a container is not admitted, for this reason: asked for as a dry run, so nothing is made.
+
+    Raises NotYet where it is admitted, or is refused for another reason.
+    """
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "k8sha-check"},
+        "spec": {"containers": [{"name": "main", "image": "k8sha.io/none", **container}]},
+    }
+    try:
+        api.request("post", f"/api/v1/namespaces/{namespace}/pods", pod, query={"dryRun": "All"})
+    except KubeError as error:
+        if error.status == 403 and why in error.message:
+            return error.message[:200]
+        raise NotYet(f"it was refused for another reason: {error.message}") from None
+    raise NotYet("it was admitted")
 
 
 def _names(given: Iterable[str]) -> tuple[str, ...]:
@@ -82,3 +113,14 @@ class PodSecurityDefaults(ApiServerPolicy):
     def files(self) -> tuple[Resource, ...]:
         """See :meth:`ApiServerPolicy.files`."""
         return (File(self.path, self._text, mode="0600"),)
+
+    def checks(self, plane: ControlPlane) -> Checks:
+        """See :meth:`ApiServerPolicy.checks`."""
+        if self.enforce != "privileged" and "default" not in self.exempt:
+            yield Check("a privileged pod is refused where a namespace says nothing", lambda: self._refuses(plane.api))
+
+    def _refuses(self, api: Api) -> str:
+        labels = api.get("/api/v1/namespaces/default")["metadata"].get("labels") or {}
+        if level := labels.get("pod-security.kubernetes.io/enforce"):
+            return f"not asked: namespace default says {level} itself"
+        return refused(api, "default", PRIVILEGED, "violates PodSecurity")

@@ -176,4 +176,4 @@ SAMPLES: dict[str, Resource] = {
     "vip-free": VIPFree("192.168.56.100", "eth1", ("02:42:c0:a8:38:65",)),
     "vip-holder": VIPHolder("192.168.56.100"),
     "what-is-there": WhatIsThere(),
-} | RESTORE_SAMPLES | POLICIES_SAMPLES
+} | {**RESTORE_SAMPLES, **POLICIES_SAMPLES}

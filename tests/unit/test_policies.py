@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from attrs import define, field
 
-from k8sha import ConfigError, ControlPlane, Endpoint, Host, KubeError, Upstream
-from k8sha.components.apiserver import ApiServerRuns
+from k8sha import ClusterSettings, ConfigError, ControlPlane, Endpoint, Host, KubeError, NotYet, Upstream
+from k8sha.components.apiserver_host import ApiServerRuns
 from k8sha.events import ignore
 from k8sha.kube import Api, Json
 from k8sha.policies import AuditLog, EncryptionAtRest, Namespace, Nodes, PodSecurityDefaults, SampleApp
@@ -76,6 +76,49 @@ def test_policies_reach_kubeadm_in_the_words_of_its_version(version: str) -> Non
 def test_two_policies_of_one_kind_are_refused() -> None:
     with pytest.raises(ConfigError, match="has two AuditLog"):
         plane(policies=(AuditLog(), AuditLog(max_files=2)))
+
+
+def test_an_argument_that_a_policy_sets_is_not_given_twice() -> None:
+    own = ClusterSettings(api_server={"audit-log-maxage": "7"})
+    with pytest.raises(ConfigError, match="--audit-log-maxage is set by AuditLog too"):
+        plane(policies=(AuditLog(),), cluster=own)
+
+
+class Admission(Api):
+    """An API server that answers every pod with this, and whose namespace ``default`` has these labels."""
+
+    message: str = ""
+    labels: Mapping[str, str] = {}
+
+    def request(self, verb: str, path: str, body: Json = None, **more: object) -> Json:
+        if verb == "get":
+            return {"metadata": {"labels": dict(self.labels)}}
+        assert more["query"] == {"dryRun": "All"}
+        if self.message:
+            raise KubeError(verb, path, 403, self.message)
+        return body
+
+
+@pytest.mark.parametrize(
+    ("message", "labels", "holds"),
+    [
+        ('violates PodSecurity "baseline:v1.33": privileged', {}, True),
+        ("exceeded quota", {}, False),
+        ("", {}, False),
+        ("", {"pod-security.kubernetes.io/enforce": "privileged"}, True),
+    ],
+)
+def test_the_default_is_proven_by_a_pod_that_is_refused(message: str, labels: dict[str, str], holds: bool) -> None:
+    owner = plane(policies=(PodSecurityDefaults(version="1.33.13"),))
+    server = Admission(lambda: "", Endpoint("192.168.56.100"))
+    server.message, server.labels = message, labels
+    owner._seen.api = server
+    (check,) = owner.policies[0].checks(owner)
+    if holds:
+        assert check.look()
+    else:
+        with pytest.raises(NotYet):
+            check.look()
 
 
 @pytest.mark.parametrize(
@@ -200,7 +243,10 @@ def test_what_is_no_label_or_taint(declared: dict[str, object]) -> None:
         Nodes(plane(Host("master-1", "192.168.56.10", **declared)))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("text", "value"), [("500m", "0.5"), ("2Gi", "2147483648"), ("3k", "3000"), ("7", "7")])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("500m", "0.5"), ("2Gi", "2147483648"), ("3k", "3000"), ("7", "7"), ("1e3", "1k"), ("5u", "5000n")],
+)
 def test_quantities(text: str, value: str) -> None:
     assert amount(text) == amount(value)
 
@@ -284,4 +330,4 @@ def test_old_keys_go_and_nothing_else(tmp_path: Path) -> None:
 def test_an_api_server_is_looked_for_among_all_processes() -> None:
     """The look itself does not fail on processes that end meanwhile, and what runs is told with its arguments."""
     said = subprocess.run(["sh", "-eu", "-c", ApiServerRuns().probe()], capture_output=True, text=True, check=True)
-    assert all(line.startswith(("manifest --", "running --")) or line == "process" for line in said.stdout.splitlines())
+    assert all(line.startswith(("manifest ", "running --")) or line == "process" for line in said.stdout.splitlines())

@@ -8,7 +8,8 @@ import pytest
 from attrs import define, field
 
 from k8sha import Endpoint, Host, Version
-from k8sha.components.apiserver import ApiServerManifest, ApiServers, KubeadmConfig, flags_of
+from k8sha.components.apiserver import ApiServers, policy_stages
+from k8sha.components.apiserver_host import ApiServerManifest, KubeadmConfig, flags_of
 from k8sha.components.kubeadm import ClusterSettings, cluster_config
 from k8sha.policies import EncryptionAtRest
 from k8sha.policies.keys import IDENTITY, ApiServerKeys, Key, MadeKey, OnlyThese, Rewritten
@@ -112,9 +113,7 @@ class Machines:
         def steps() -> Iterator[Step]:
             yield from policy.preparation(MASTERS)
             servers = ApiServers(MASTERS, MASTERS[0], version, config)
-            yield from policy.changeover(servers)
-            yield from servers.change("API servers")
-            yield from policy.clearing(MASTERS)
+            yield from policy_stages((policy,), servers, leftovers=False)
 
         generator = steps()
         step = next(generator)
