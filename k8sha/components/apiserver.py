@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from k8sha.component import Checks, Stages
-from k8sha.components.apiserver_host import ApiServerManifest, ApiServerRuns, KubeadmConfig, arguments_of
+from k8sha.components.apiserver_host import (
+    ApiServerManifest,
+    ApiServerPod,
+    ApiServerRuns,
+    KubeadmConfig,
+    arguments_of,
+)
 from k8sha.components.masters import ApiReady
 from k8sha.errors import Problem
 from k8sha.hosts.host import Host
@@ -131,7 +137,8 @@ class ApiServers:
             own: tuple[Resource, ...] = (manifest,)
             if host == self.first:
                 own = (record, manifest) if record_first else (manifest, record)
-            work[host] = (*own, ApiServerRuns(), ApiReady(host.address, patience=240))
+            pod = ApiServerPod(host.name, host.address)
+            work[host] = (*own, ApiServerRuns(), ApiReady(host.address, patience=240), pod)
         yield Stage(name, work, batch=1)
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "MANIFEST",
     "ApiServerArguments",
     "ApiServerManifest",
+    "ApiServerPod",
     "ApiServerRuns",
     "KubeadmConfig",
     "NotEncrypted",
@@ -288,6 +289,31 @@ done"""
         running = flags_of(_of_kind(lines, "running"))
         differs = [name for name in sorted(manifest.keys() | running.keys()) if manifest.get(name) != running.get(name)]
         return Diff.of(f"it still runs with another {', '.join(differs[:5])}") if differs else Diff()
+
+
+@frozen
+class ApiServerPod(Condition):
+    """The cluster says of a master's API server that its pod is ready: kubelet tells it a while after it is so, and a
+    ``verify`` that follows at once asks the cluster."""
+
+    node: str
+    address: str
+    patience: float = field(default=120, kw_only=True)
+
+    @property
+    def key(self) -> str:
+        return "the API server's pod is ready"
+
+    def probe(self) -> str:
+        return f"""\
+if [ ! -s {ADMIN_CONF} ]; then echo 'not there yet'; exit 0; fi
+kubectl --kubeconfig={ADMIN_CONF} --server=https://{self.address}:6443 --request-timeout=5s -n kube-system \\
+  get pod kube-apiserver-{self.node} -o 'jsonpath={{.status.conditions[?(@.type=="Ready")].status}}' 2>&1 ||
+  echo ' (no answer)'"""
+
+    def diff(self, seen: bytes) -> Diff:
+        said = " ".join(seen.decode(errors="replace").split())
+        return Diff() if said == "True" else Diff.of(f"it is not: {said[-300:] or 'unknown'}")
 
 
 @frozen

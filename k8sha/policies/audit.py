@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -68,6 +69,9 @@ _RULE = {
 }
 
 
+_GROUP = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+
+
 def policy_problems(text: str) -> Iterator[str]:
     """What an API server would not start with: its own reader is as strict, and a wrong policy stops it for good."""
     try:
@@ -118,8 +122,18 @@ def _rule(where: str, rule: object) -> Iterator[str]:
         isinstance(item, Mapping) and item.keys() <= {"group", "resources", "resourceNames"} for item in resources
     ):
         yield f"{where}: resources is no list of group, resources, resourceNames"
-    if resources and rule.get("nonResourceURLs"):
-        yield f"{where}: has both resources and nonResourceURLs"
+        return
+    for item in resources:
+        group = item.get("group") or ""
+        if group and not _GROUP.fullmatch(str(group)):
+            yield f"{where}: group {group!r} is no name of an API group (which has no version)"
+        if item.get("resourceNames") and not item.get("resources"):
+            yield f"{where}: resourceNames needs resources"
+    for url in (urls := rule.get("nonResourceURLs") or []):
+        if url != "*" and (not str(url).startswith("/") or "*" in str(url)[:-1]):
+            yield f"{where}: {url!r} does not begin with /, or has a * before its end"
+    if urls and (resources or rule.get("namespaces")):
+        yield f"{where}: has nonResourceURLs beside resources or namespaces"
 
 
 _POSITIVE = {"max_age_days": 30, "max_files": 10, "max_size_mb": 100}

@@ -6,6 +6,7 @@ from k8sha.components.apiserver import Volume, with_policies
 from k8sha.components.apiserver_host import (
     ApiServerArguments,
     ApiServerManifest,
+    ApiServerPod,
     ApiServerRuns,
     KubeadmConfig,
     NotEncrypted,
@@ -32,6 +33,7 @@ POLICIES_SAMPLES: dict[str, Resource] = {
     "api-server-keys": ApiServerKeys(),
     "api-server-manifest": ApiServerManifest(CONFIG, VERSION, "192.168.56.10", ("192.168.56.11", "192.168.56.12")),
     "api-server-not-encrypted": NotEncrypted(),
+    "api-server-pod": ApiServerPod("master-1", "192.168.56.10"),
     "api-server-runs": ApiServerRuns(),
     "key-made": MadeKey("secretbox-1", make=True),
     "key-taken": MadeKey("aescbc-1", make=False),

@@ -45,6 +45,11 @@ HEAD = "apiVersion: audit.k8s.io/v1\nkind: Policy\n"
         (HEAD + "rules: [{level: None}]\nomitStages: [Later]", "omitStages: 'Later' is no stage"),
         (HEAD + "rules: [{level: None, verbs: get}]", "verbs is no list"),
         (HEAD + "rules: [{level: None, resources: [secrets]}]", "resources is no list"),
+        (HEAD + "rules: [{level: None, resources: [{group: apps/v1}]}]", "group 'apps/v1' is no name"),
+        (HEAD + "rules: [{level: None, resources: [{resourceNames: [a]}]}]", "resourceNames needs resources"),
+        (HEAD + "rules: [{level: None, nonResourceURLs: [healthz]}]", "'healthz' does not begin with /"),
+        (HEAD + "rules: [{level: None, nonResourceURLs: [/a*b]}]", "has a * before its end"),
+        (HEAD + "rules: [{level: None, nonResourceURLs: [/a], namespaces: [b]}]", "beside resources or namespaces"),
     ],
 )
 def test_an_audit_policy_that_no_api_server_would_start_with(policy: str, said: str) -> None:
