@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from attrs import define, field
 
-from k8sha import ClusterSettings, ConfigError, ControlPlane, Endpoint, Host, KubeError, NotYet, Upstream
+from k8sha import Cluster, ClusterSettings, ConfigError, ControlPlane, Endpoint, Host, KubeError, NotYet, Upstream
 from k8sha.components.apiserver_host import ApiServerRuns
 from k8sha.events import ignore
 from k8sha.kube import Api, Json
@@ -246,6 +246,13 @@ def test_a_taint_that_was_there_before_us_is_no_error_and_stays() -> None:
 def test_what_is_no_label_or_taint(declared: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="is no"):
         Nodes(plane(Host("master-1", "192.168.56.10", **declared)))  # type: ignore[arg-type]
+
+
+def test_labels_that_nothing_would_keep_are_refused() -> None:
+    owner = plane(Host("master-1", "192.168.56.10", labels={"zone": "a"}))
+    with pytest.raises(ConfigError, match=r"master-1.*kept by nothing"):
+        Cluster(owner)
+    assert Cluster(owner, Nodes(owner)).hosts
 
 
 @pytest.mark.parametrize(
