@@ -61,6 +61,10 @@ class ApiServerPolicy:
         """The API server's arguments, once all is as it shall be."""
         return {}
 
+    def gradual(self) -> tuple[str, ...]:
+        """Those of its arguments that only :meth:`changeover` may change on a cluster that runs."""
+        return ()
+
     def volumes(self) -> tuple[Volume, ...]:
         """What of the host the API server must see."""
         return ()
@@ -93,14 +97,16 @@ class ApiServerPolicy:
 def with_policies(
     config: dict[str, object],
     version: Version,
-    arguments: Mapping[str, str],
+    arguments: Mapping[str, str | None],
     volumes: Iterable[Volume],
 ) -> dict[str, object]:
-    """A ClusterConfiguration whose API servers have these arguments and volumes as well, whatever its version."""
+    """A ClusterConfiguration whose API servers have these arguments (None: not that one) and volumes as well, whatever
+    its version."""
     server = config["apiServer"]
     if not isinstance(server, Mapping):
         raise TypeError("a ClusterConfiguration has apiServer")
-    values = {**arguments_of(server.get("extraArgs")), **arguments}
+    given = {**arguments_of(server.get("extraArgs")), **arguments}
+    values = {name: value for name, value in given.items() if value is not None}
     extra: object = values
     if kubeadm_api(version) != "v1beta3":
         extra = [{"name": name, "value": value} for name, value in sorted(values.items())]
@@ -118,8 +124,17 @@ class ApiServers:
     first: Host
     """One that is in the cluster, to ask and to change the cluster's own records."""
     version: Version
-    config: Callable[[Mapping[str, str]], dict[str, object]]
+    config: Callable[[Mapping[str, str | None]], dict[str, object]]
     """The ClusterConfiguration with these arguments in place of the policies' own."""
+
+    def admit(self, policies: Iterable[ApiServerPolicy], running: Mapping[str, str]) -> Stages:
+        """kubeadm's record names no file that a master that joins now has not: it has those of its policies only.
+
+        What changes step by step stays as it is with the arguments of the API servers that run.
+        """
+        kept = {name: running.get(name) for policy in policies for name in policy.gradual()}
+        record = KubeadmConfig(self.config(kept), self.version, self.first.address)
+        yield Stage("API servers of masters that join", {self.first: (record,)})
 
     def change(self, name: str, arguments: Mapping[str, str] | None = None, *, record_first: bool = False) -> Stages:
         """Each master: its manifest, the new process, readiness; then the next.

@@ -375,11 +375,15 @@ class ApiServerArguments(Resource):
     def apply(self) -> str:
         return ":"
 
+    def read(self, seen: bytes) -> dict[str, str]:
+        """What a probe printed; nothing where there is no API server."""
+        return _manifest_flags(seen) or {}
+
     def unwanted(self, seen: bytes, config: Mapping[str, object]) -> bool:
         """Whether what a probe printed has arguments that a policy has set, and this ClusterConfiguration has not."""
         server = config.get("apiServer")
         wanted = arguments_of(server.get("extraArgs")) if isinstance(server, Mapping) else {}
-        return any(name.startswith(_OURS) and name not in wanted for name in _manifest_flags(seen) or ())
+        return any(name.startswith(_OURS) and name not in wanted for name in self.read(seen))
 
 
 @frozen

@@ -339,9 +339,16 @@ class ControlPlane(Component):
         )
         config = self._cluster_config()
         leftovers = any(told.unwanted(outcome.of(host.name, told.key), config) for host in self.hosts)
-        first = first_master({host: outcome.of(host.name, state.key).decode().strip() for host in self.hosts})
+        running = {host: told.read(outcome.of(host.name, told.key)) for host in self.hosts}
+        states = {host: outcome.of(host.name, state.key).decode().strip() for host in self.hosts}
+        first = first_master(states)
+        servers = ApiServers(
+            self.hosts, first, self.version, lambda arguments: self._cluster_config(arguments=arguments)
+        )
         etcd = StackedEtcdHealthy(expected=((first.name, first.address),))
         yield Stage("first control plane", {first: (*self._init(first), ApiReady(first.address, patience=240), etcd)})
+        if (self.policies or leftovers) and states[first] == "done" and set(states.values()) != {"done"}:
+            yield from servers.admit(self.policies, running[first])
         work: dict[Host, tuple[Resource, ...]] = {}
         so_far = [first]
         for host in self.hosts:
@@ -356,13 +363,10 @@ class ControlPlane(Component):
         admin = Contents(ADMIN_CONF)
         outcome = yield Stage("administrator's kubeconfig", {first: (admin, self._names(first))})
         self._seen.kubeconfig = outcome.of(first.name, admin.key).decode() or None
-        servers = ApiServers(
-            self.hosts, first, self.version, lambda arguments: self._cluster_config(arguments=arguments)
-        )
         yield from policy_stages(self.policies, servers, leftovers=leftovers)
 
     def _cluster_config(
-        self, masters: tuple[Host, ...] = (), arguments: Mapping[str, str] | None = None
+        self, masters: tuple[Host, ...] = (), arguments: Mapping[str, str | None] | None = None
     ) -> dict[str, object]:
         """With the policies' arguments, or ``arguments`` in place of those of the same names."""
         config = cluster_config(

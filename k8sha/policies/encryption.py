@@ -100,6 +100,10 @@ class EncryptionAtRest(ApiServerPolicy):
         """See :meth:`ApiServerPolicy.arguments`."""
         return {_ARGUMENT: config_path(self._target)}
 
+    def gradual(self) -> tuple[str, ...]:
+        """See :meth:`ApiServerPolicy.gradual`."""
+        return (_ARGUMENT,)
+
     def volumes(self) -> tuple[Volume, ...]:
         """See :meth:`ApiServerPolicy.volumes`."""
         return (Volume("encryption", FOLDER, "Directory"),)

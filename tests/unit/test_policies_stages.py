@@ -12,7 +12,7 @@ from k8sha import ClusterSettings, ControlPlane, Endpoint, Host, Upstream
 from k8sha.components import control_plane
 from k8sha.components.apiserver_host import MANIFEST as PATH
 from k8sha.components.apiserver_host import ApiServerManifest, KubeadmConfig, UnfinishedChange
-from k8sha.policies import AuditLog
+from k8sha.policies import AuditLog, EncryptionAtRest
 from k8sha.report import Outcome
 from k8sha.stage import Stage
 
@@ -29,7 +29,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control_plane, "node_stages", lambda *_, **__: ())
 
 
-def stages(manifests: Mapping[str, str], **given: object) -> list[Stage]:
+def stages(manifests: Mapping[str, str], lost: str = "", **given: object) -> list[Stage]:
     """All stages on masters that are done, with these manifests."""
     endpoint = Endpoint("192.168.56.100")
     plane = ControlPlane(hosts=MASTERS, endpoint=endpoint, version="1.33.13", source=Upstream(), **given)  # type: ignore[arg-type]
@@ -42,7 +42,7 @@ def stages(manifests: Mapping[str, str], **given: object) -> list[Stage]:
         for host, resources in step.work.items():
             told = {
                 "arguments of the API server": manifests.get(host.name, HEAD),
-                "state of the control plane": "done",
+                "state of the control plane": "none" if host.name == lost else "done",
             }
             seen += [(host.name, resource.key, told.get(resource.key, "").encode()) for resource in resources]
         try:
@@ -80,6 +80,26 @@ def test_kubeadms_record_follows_once_an_api_server_runs_by_it() -> None:
     first, *others = stages({}, policies=(AuditLog(),))[-1].work.values()
     assert [type(resource) for resource in first][:2] == [ApiServerManifest, KubeadmConfig]
     assert all(KubeadmConfig not in map(type, own) for own in others)
+
+
+def test_a_master_that_joins_while_policies_change_finds_the_files_that_it_is_told_of() -> None:
+    """It is told what kubeadm's record says: the policies of now, but the keys in the order that the others have."""
+    policies = (AuditLog(), EncryptionAtRest(generation=2))
+    order = "/etc/kubernetes/encryption/secretbox-1+identity.yaml"
+    running = f"{HEAD}    - --encryption-provider-config={order}\n"
+    manifests = {"master-1": running, "master-2": running, "master-3": ""}
+    found = stages(manifests, lost="master-3", policies=policies)
+    at = names(found).index("API servers of masters that join")
+    assert at < names(found).index("other control planes")
+    ((record,),) = found[at].work.values()
+    assert isinstance(record, KubeadmConfig)
+    extra = {item["name"]: item["value"] for item in record.config["apiServer"]["extraArgs"]}  # type: ignore[index]
+    assert extra["audit-policy-file"] == AuditLog().path
+    assert extra["encryption-provider-config"] == order
+    bare = stages({"master-3": ""}, lost="master-3", policies=policies)
+    ((record,),) = next(stage for stage in bare if stage.name == names(found)[at]).work.values()
+    assert "encryption-provider-config" not in str(record.config)  # type: ignore[attr-defined]
+    assert names(found)[at] not in names(stages({}, policies=policies)) + names(stages({}, lost="master-3"))
 
 
 class Master:
