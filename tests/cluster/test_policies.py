@@ -44,7 +44,7 @@ from k8sha.kube import Json
 from k8sha.policies import AuditLog, EncryptionAtRest, Namespace, Nodes, PodSecurityDefaults
 from k8sha.report import Status
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1200, func_only=True)  # without the installation of the cluster
 
 log = logging.getLogger(__name__)
 IMAGE = "k8sha.io/busybox:1.37.0"
