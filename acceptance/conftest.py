@@ -116,7 +116,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             else item.path.stem not in ("test_compare", "test_resume") and _plain(item) not in kills
         )
         and not (
-            calm and item.path.stem in ("test_faults", "test_planned", "test_etcd", "test_replace", "test_restore")
+            calm
+            and item.path.stem
+            in ("test_faults", "test_planned", "test_etcd", "test_replace", "test_restore", "test_sample_app")
         )
     ]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])

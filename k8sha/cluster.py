@@ -50,6 +50,15 @@ class Cluster:
                 if other != host:
                     yield Problem("Cluster", f"{attribute} {value} is of two hosts: {other.name} and {host.name}")
 
+        marked = [host for host in self.hosts if host.labels or host.taints]
+        if marked:
+            from k8sha.policies.nodes import Nodes
+
+            kept = {host for part in self.of(Nodes) for host in part.hosts}
+            for host in marked:
+                if host not in kept:
+                    yield Problem(host.name, "its labels and taints are kept by nothing", "add Nodes(plane, workers)")
+
     @property
     def hosts(self) -> tuple[Host, ...]:
         """Every host, once."""

@@ -11,6 +11,8 @@ from attrs import Factory, define, field, frozen
 
 from k8sha.artifacts import Artifact
 from k8sha.component import Checks, Component, Requirements, Stages
+from k8sha.components.apiserver import ApiServerPolicy, ApiServers, policy_stages, with_policies
+from k8sha.components.apiserver_host import ApiServerArguments, NotEncrypted, UnfinishedChange
 from k8sha.components.checks import control_plane_checks
 from k8sha.components.diagnosis.report import Diagnosis, diagnosed
 from k8sha.components.etcd import EtcdCluster, StackedEtcdHealthy, forget_member
@@ -87,7 +89,8 @@ class ControlPlane(Component):
 
     One or an odd number of ``hosts`` (etcd's quorum), an ``endpoint`` that all nodes reach, a full ``version``, and a
     ``source`` to take Kubernetes from. The first host is where a new cluster begins; in an existing one it has no
-    special role, and a host that has lost everything joins again, it never starts a second cluster.
+    special role, and a host that has lost everything joins again, it never starts a second cluster. ``policies`` are
+    what all API servers are told, such as an AuditLog: a change of them is rolled out master by master.
     """
 
     begins_early: ClassVar[bool] = True
@@ -100,6 +103,7 @@ class ControlPlane(Component):
     settings: NodeSettings = field(factory=NodeSettings)
     cluster: ClusterSettings = field(factory=ClusterSettings)
     ca: CertificateAuthority = field(factory=CertificateAuthority)
+    policies: tuple[ApiServerPolicy, ...] = field(default=(), converter=tuple)
     _seen: _Seen = field(factory=_Seen, init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -125,6 +129,14 @@ class ControlPlane(Component):
         if problem is not None:
             problems.append(problem)
         problems += self._overlaps()
+        kinds = [type(policy).__name__ for policy in self.policies]
+        problems += [Problem("ControlPlane", f"has two {kind}") for kind in sorted(set(kinds)) if kinds.count(kind) > 1]
+        given = dict(self.cluster.api_server)
+        problems += [
+            Problem("ControlPlane", f"--{name} is set by {type(policy).__name__} too", "leave it out of api_server")
+            for policy in self.policies
+            for name in sorted(policy.arguments().keys() & given.keys())
+        ]
         if problems:
             raise ConfigError(problems)
 
@@ -280,6 +292,8 @@ class ControlPlane(Component):
             self.hosts, role="master", version=self.version, source=self.source, settings=self.settings
         )
         yield from host_problems(self.hosts, skip=self.settings.skip_requirements)
+        for policy in self.policies:
+            yield from policy.problems()
 
     def warnings(self) -> Iterator[str]:
         """See :meth:`Component.warnings`."""
@@ -293,7 +307,7 @@ class ControlPlane(Component):
 
     def requirements(self) -> Requirements:
         """See :meth:`Component.requirements`."""
-        return node_requirements(
+        needs = node_requirements(
             self.hosts,
             role="master",
             version=self.version,
@@ -301,6 +315,9 @@ class ControlPlane(Component):
             settings=self.settings,
             endpoint=self.endpoint,
         )
+        if any("encryption-provider-config" in policy.arguments() for policy in self.policies):
+            return needs
+        return {host: (*needs.get(host, ()), NotEncrypted()) for host in self.hosts}
 
     def stages(self) -> Stages:
         """See :meth:`Component.stages`."""
@@ -312,11 +329,26 @@ class ControlPlane(Component):
             endpoint=self.endpoint,
             settings=self.settings,
         )
-        state = MasterState()
-        outcome = yield Stage("which masters there are", {host: (state,) for host in self.hosts})
-        first = first_master({host: outcome.of(host.name, state.key).decode().strip() for host in self.hosts})
+        for policy in self.policies:
+            yield from policy.preparation(self.hosts)
+        if files := tuple(resource for policy in self.policies for resource in policy.files()):
+            yield Stage("files of the API servers", dict.fromkeys(self.hosts, files))
+        state, told = MasterState(), ApiServerArguments()
+        outcome = yield Stage(
+            "which masters there are", {host: (UnfinishedChange(host.address), state, told) for host in self.hosts}
+        )
+        config = self._cluster_config()
+        leftovers = any(told.unwanted(outcome.of(host.name, told.key), config) for host in self.hosts)
+        running = {host: told.read(outcome.of(host.name, told.key)) for host in self.hosts}
+        states = {host: outcome.of(host.name, state.key).decode().strip() for host in self.hosts}
+        first = first_master(states)
+        servers = ApiServers(
+            self.hosts, first, self.version, lambda arguments: self._cluster_config(arguments=arguments)
+        )
         etcd = StackedEtcdHealthy(expected=((first.name, first.address),))
         yield Stage("first control plane", {first: (*self._init(first), ApiReady(first.address, patience=240), etcd)})
+        if (self.policies or leftovers) and states[first] == "done" and set(states.values()) != {"done"}:
+            yield from servers.admit(self.policies, running[first])
         work: dict[Host, tuple[Resource, ...]] = {}
         so_far = [first]
         for host in self.hosts:
@@ -331,9 +363,13 @@ class ControlPlane(Component):
         admin = Contents(ADMIN_CONF)
         outcome = yield Stage("administrator's kubeconfig", {first: (admin, self._names(first))})
         self._seen.kubeconfig = outcome.of(first.name, admin.key).decode() or None
+        yield from policy_stages(self.policies, servers, leftovers=leftovers)
 
-    def _cluster_config(self, masters: tuple[Host, ...] = ()) -> dict[str, object]:
-        return cluster_config(
+    def _cluster_config(
+        self, masters: tuple[Host, ...] = (), arguments: Mapping[str, str | None] | None = None
+    ) -> dict[str, object]:
+        """With the policies' arguments, or ``arguments`` in place of those of the same names."""
+        config = cluster_config(
             self.version,
             self.endpoint,
             masters or self.hosts,
@@ -342,6 +378,9 @@ class ControlPlane(Component):
             etcd_tag=self.source.etcd_tag(self.version),
             dns_tag=self.source.coredns_tag(self.version),
         )
+        values = {name: value for policy in self.policies for name, value in policy.arguments().items()}
+        volumes = [volume for policy in self.policies for volume in policy.volumes()]
+        return with_policies(config, self.version, {**values, **(arguments or {})}, volumes)
 
     def _names(self, host: Host, masters: tuple[Host, ...] = ()) -> CertificateNames:
         return CertificateNames(self._cluster_config(masters), self.version, host.address)
@@ -384,4 +423,6 @@ class ControlPlane(Component):
 
     def checks(self) -> Checks:
         """See :meth:`Component.checks`."""
-        return control_plane_checks(self)
+        yield from control_plane_checks(self)
+        for policy in self.policies:
+            yield from policy.checks(self)

@@ -79,7 +79,9 @@ class WhatIsThere(_Reading):
 if [ -s /etc/kubernetes/pki/ca.crt ]; then sha256sum </etc/kubernetes/pki/ca.crt; else echo none; fi
 if [ -e {DATA}/member ]; then echo {DATA}/member; fi
 if [ -d /etc/kubernetes ]; then
-  find /etc/kubernetes -type f ! -path /etc/kubernetes/pki/ca.crt ! -path /etc/kubernetes/pki/ca.key | sort | head -n 20
+  find /etc/kubernetes -type f ! -path /etc/kubernetes/pki/ca.crt ! -path /etc/kubernetes/pki/ca.key \\
+    ! -path '/etc/kubernetes/admission/*' ! -path '/etc/kubernetes/audit/*' ! -path '/etc/kubernetes/encryption/*' |
+    sort | head -n 20
 fi"""
 
     @staticmethod

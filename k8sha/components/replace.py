@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import evolve
 
+from k8sha.component import Stages
 from k8sha.components.etcd import EtcdCluster
 from k8sha.components.exchange import Balancer, Exchange
 from k8sha.components.names import CertificateNames
@@ -14,6 +15,7 @@ from k8sha.components.node import node_stages
 from k8sha.errors import ConfigError
 from k8sha.hosts.host import Host
 from k8sha.resources.resource import Resource
+from k8sha.stage import Stage
 
 if TYPE_CHECKING:
     from k8sha.components.control_plane import ControlPlane
@@ -49,18 +51,27 @@ def replacement(
         new=new,
         balancers=tuple(balancers),
         components=(then,),
-        prepare=lambda: node_stages(
-            (new,),
-            role="master",
-            version=plane.version,
-            source=plane.source,
-            endpoint=plane.endpoint,
-            settings=plane.settings,
-        ),
+        prepare=lambda: _prepared(then, new),
         join=join(then, new),
         names=lambda host: names(then, host, after),
         powered_off=powered_off,
     )
+
+
+def _prepared(plane: ControlPlane, new: Host) -> Stages:
+    """What makes the new host a node, and brings there what every API server starts with."""
+    yield from node_stages(
+        (new,),
+        role="master",
+        version=plane.version,
+        source=plane.source,
+        endpoint=plane.endpoint,
+        settings=plane.settings,
+    )
+    for policy in plane.policies:
+        yield from policy.preparation(plane.hosts)
+    if files := tuple(resource for policy in plane.policies for resource in policy.files()):
+        yield Stage("files of the API server", {new: files})
 
 
 def removal(

@@ -36,6 +36,7 @@ _STACKED = (
     "/etc/kubernetes/pki/etcd/ca.key",
     "/etc/kubernetes/manifests/*.yaml",
     "/etc/kubernetes/*.yaml",
+    "/etc/kubernetes/encryption/*.key",
     "/var/lib/kubelet/config.yaml",
     "/var/lib/kubelet/kubeadm-flags.env",
 )

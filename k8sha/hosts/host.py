@@ -10,7 +10,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -43,6 +43,10 @@ def _valid_address(host: Host, attribute: Attribute[str], value: str) -> None:
         raise ConfigError.of(f"host {host.name}", f"{value!r} is not an IP address", "give the node's own IP") from None
 
 
+def _pairs(given: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(dict(given).items()))
+
+
 @define(eq=False)
 class _Live:
     """What is open at present; mutable because a link is."""
@@ -61,7 +65,8 @@ class _Live:
 class Host:
     """A machine: its name (which becomes its node name), the address that its peers use, and how to log in.
 
-    ``reach`` is the address to log in to, where it is another one. The link is opened on first use and closed by
+    ``reach`` is the address to log in to, where it is another one. ``labels`` and ``taints`` (``key=value:NoSchedule``)
+    are its node's, which :class:`k8sha.policies.Nodes` keeps. The link is opened on first use and closed by
     ``close()`` or ``with``. ``trips`` counts the programs that were sent, which is what a slow network makes one pay.
     """
 
@@ -69,6 +74,8 @@ class Host:
     address: str = field(validator=_valid_address)
     ssh: Transport = field(factory=SSH, kw_only=True)
     reach: str | None = field(default=None, kw_only=True)
+    labels: tuple[tuple[str, str], ...] = field(default=(), kw_only=True, converter=_pairs)
+    taints: tuple[str, ...] = field(default=(), kw_only=True, converter=tuple)
     _live: _Live = field(init=False, factory=_Live, eq=False, repr=False)
 
     def __str__(self) -> str:

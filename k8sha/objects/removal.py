@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from attrs import frozen
 
 from k8sha import events
-from k8sha.errors import PreflightError
+from k8sha.errors import KubeError, PreflightError
 from k8sha.events import Listener
 from k8sha.kinds import Kind
 from k8sha.kube import Api, Json
@@ -75,7 +75,13 @@ def _await_gone(
     def once() -> str:
         left = []
         for ref, (path, uid) in tuple(waiting.items()):
-            live = api.found(path)
+            try:
+                live = api.found(path)
+            except KubeError as error:
+                if error.status:
+                    raise
+                left.append(f"{ref}: {error}")  # no answer is none: an API server that is slow answers the next time
+                continue
             if live is None or live["metadata"]["uid"] != uid:
                 del waiting[ref]
             else:

@@ -35,7 +35,7 @@ from k8sha.events import Event, Finished
 from k8sha.kube import Json
 from k8sha.waiting import Check, NotYet
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(300, func_only=True)  # without the installation of the cluster
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

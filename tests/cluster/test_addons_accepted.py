@@ -27,7 +27,7 @@ from k8sha.addons import (
 
 from .test_addons import cluster, counted, everything, names, plane  # noqa: F401 (fixtures)
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(300, func_only=True)  # without the installation of the cluster
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from k8sha.cluster import Cluster
 
 from .test_addons import cluster, plane  # noqa: F401 (fixtures)
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(300, func_only=True)  # without the installation of the cluster
 
 CONFIG = "/var/lib/kubelet/config.yaml"
 KUBECTL = "kubectl --kubeconfig=/etc/kubernetes/admin.conf --request-timeout=20s"

@@ -59,6 +59,7 @@ from k8sha.resources.reach import AptPackagesAtHand, DnfPackagesAtHand, Reachabl
 from k8sha.resources.requirements import DiskSync, Minimum, PeersAnswer, PortsFree, Resolves, SameVersion, Size, Space
 from k8sha.versions import Version
 
+from .policies_samples import POLICIES_SAMPLES
 from .restore_samples import RESTORE_SAMPLES
 
 __all__ = ["HELLO", "SAMPLES"]
@@ -180,4 +181,4 @@ SAMPLES: dict[str, Resource] = {
     "vip-free": VIPFree("192.168.56.100", "eth1", ("02:42:c0:a8:38:65",)),
     "vip-holder": VIPHolder("192.168.56.100"),
     "what-is-there": WhatIsThere(),
-} | RESTORE_SAMPLES
+} | {**RESTORE_SAMPLES, **POLICIES_SAMPLES}

@@ -12,7 +12,7 @@ from k8sha.endpoint import Endpoint
 from k8sha.errors import ConfigError, KubeError, PreflightError
 from k8sha.events import ignore
 from k8sha.kube import Api, Json
-from k8sha.objects import Objects, Ref, Wanted, fields, others
+from k8sha.objects import Objects, Ref, Wanted, fields, others, removal
 from k8sha.objects.identity import HASH, OWNER, in_order, marked
 from k8sha.objects.rollout import unfinished
 from k8sha.waiting import Check, NotYet
@@ -461,3 +461,15 @@ def test_the_same_object_under_another_version_is_the_same() -> None:
     assert Ref.parse("policy/v1beta1 PodDisruptionBudget n/x") == Ref.parse("policy/v1 PodDisruptionBudget n/x")
     with pytest.raises(ConfigError, match="write it as"):
         Ref.parse("Deployment x")
+
+
+def test_waiting_for_what_was_deleted_outlasts_an_answer_that_does_not_come() -> None:
+    class Slow(Api):
+        def request(self, verb: str, path: str, body: Json = None, **more: object) -> Json:
+            self.requests += 1
+            raise KubeError(verb, path, 0 if self.requests == 1 else 404, "no answer" if self.requests == 1 else "gone")
+
+    server = Slow(lambda: "", Endpoint("192.168.56.100"))
+    waiting = {Ref.parse("v1 Namespace web"): ("/api/v1/namespaces/web", "1")}
+    removal._await_gone(server, waiting, lambda *_: None, 5.0, lambda _: None)
+    assert (server.requests, waiting) == (2, {})

@@ -17,6 +17,7 @@ MODULES = sorted(module.name for module in pkgutil.walk_packages(k8sha.__path__,
 # From the top down. What stands on one line knows nothing of its neighbours, but for the last line, which is values.
 LAYERS = (
     "cluster",
+    "policies",
     "addons",
     "components loadbalancers",
     "etcd",

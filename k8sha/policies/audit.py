@@ -1,0 +1,219 @@
+"""AuditLog: who did what, written down by every API server."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import yaml
+from attrs import field, frozen
+
+from k8sha.component import Checks
+from k8sha.components.apiserver import ApiServerPolicy, Volume
+from k8sha.errors import ConfigError, Problem
+from k8sha.resources.files import Directory, File
+from k8sha.resources.resource import Resource
+from k8sha.waiting import Check, NotYet
+
+if TYPE_CHECKING:
+    from k8sha.components.control_plane import ControlPlane
+
+__all__ = ["DEFAULT_POLICY", "AuditLog"]
+
+DEFAULT_POLICY = """\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  # Never more than who and when of what holds secrets.
+  - level: Metadata
+    resources:
+      - {group: "", resources: [secrets, configmaps, serviceaccounts/token]}
+      - {group: authentication.k8s.io, resources: [tokenreviews]}
+  # What the cluster's own parts read all the time says nothing about anybody.
+  - level: None
+    users: ["system:kube-proxy"]
+    verbs: [get, list, watch]
+  - level: None
+    userGroups: ["system:nodes"]
+    verbs: [get, list, watch]
+  - level: None
+    users: ["system:kube-scheduler", "system:kube-controller-manager", "system:apiserver"]
+    verbs: [get, list, watch]
+  - level: None
+    resources:
+      - {group: coordination.k8s.io, resources: [leases]}
+      - {group: "", resources: [events]}
+  - level: None
+    nonResourceURLs: ["/healthz*", "/readyz*", "/livez*", "/version", "/openapi*"]
+    users: ["system:anonymous", "system:apiserver"]
+  - level: Metadata
+"""
+
+_LEVELS = ("None", "Metadata", "Request", "RequestResponse")
+_STAGES = ("RequestReceived", "ResponseStarted", "ResponseComplete", "Panic")
+_RULE = {
+    "level",
+    "users",
+    "userGroups",
+    "verbs",
+    "resources",
+    "namespaces",
+    "nonResourceURLs",
+    "omitStages",
+    "omitManagedFields",
+}
+
+
+_GROUP = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+
+
+def policy_problems(text: str) -> Iterator[str]:
+    """What an API server would not start with: its own reader is as strict, and a wrong policy stops it for good."""
+    try:
+        policy = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        yield f"does not parse: {' '.join(str(error).split())}"
+        return
+    if not isinstance(policy, Mapping):
+        yield "is no mapping"
+        return
+    if (policy.get("apiVersion"), policy.get("kind")) != ("audit.k8s.io/v1", "Policy"):
+        yield f"is {policy.get('apiVersion')} {policy.get('kind')}, not audit.k8s.io/v1 Policy"
+    for name in policy.keys() - {"apiVersion", "kind", "metadata", "rules", "omitStages", "omitManagedFields"}:
+        yield f"has an unknown field {name}"
+    yield from _stages("omitStages", policy.get("omitStages"))
+    rules = policy.get("rules")
+    if not isinstance(rules, list) or not rules:
+        yield "has no rules"
+        return
+    for number, rule in enumerate(rules, 1):
+        yield from _rule(f"rule {number}", rule)
+
+
+def _stages(where: str, given: object) -> Iterator[str]:
+    if given is not None and not isinstance(given, list):
+        yield f"{where}: is no list"
+        return
+    for stage in given or ():
+        if stage not in _STAGES:
+            yield f"{where}: {stage!r} is no stage: take {', '.join(_STAGES)}"
+
+
+def _rule(where: str, rule: object) -> Iterator[str]:
+    if not isinstance(rule, Mapping):
+        yield f"{where}: is no mapping"
+        return
+    if rule.get("level") not in _LEVELS:
+        yield f"{where}: level {rule.get('level')!r} is none of {', '.join(_LEVELS)}"
+    for name in rule.keys() - _RULE:
+        yield f"{where}: has an unknown field {name}"
+    yield from _stages(f"{where}: omitStages", rule.get("omitStages"))
+    for name in ("users", "userGroups", "verbs", "namespaces", "nonResourceURLs"):
+        value = rule.get(name, [])
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            yield f"{where}: {name} is no list of texts"
+    resources = rule.get("resources", [])
+    if not isinstance(resources, list) or not all(
+        isinstance(item, Mapping) and item.keys() <= {"group", "resources", "resourceNames"} for item in resources
+    ):
+        yield f"{where}: resources is no list of group, resources, resourceNames"
+        return
+    for item in resources:
+        group = item.get("group") or ""
+        if group and not _GROUP.fullmatch(str(group)):
+            yield f"{where}: group {group!r} is no name of an API group (which has no version)"
+        if item.get("resourceNames") and not item.get("resources"):
+            yield f"{where}: resourceNames needs resources"
+    for url in (urls := rule.get("nonResourceURLs") or []):
+        if url != "*" and (not str(url).startswith("/") or "*" in str(url)[:-1]):
+            yield f"{where}: {url!r} does not begin with /, or has a * before its end"
+    if urls and (resources or rule.get("namespaces")):
+        yield f"{where}: has nonResourceURLs beside resources or namespaces"
+
+
+_POSITIVE = {"max_age_days": 30, "max_files": 10, "max_size_mb": 100}
+
+
+@frozen(kw_only=True)
+class AuditLog(ApiServerPolicy):
+    """Every API server writes down who did what, by a policy (audit.k8s.io/v1, as text).
+
+    The log is turned over at ``max_size_mb`` megabytes; at most ``max_files`` old ones, none older than
+    ``max_age_days``, are kept on each master. The default policy: who, what and when of everything, nothing of the
+    cluster's own reading, and never the body of a request.
+    """
+
+    policy: str = field(default=DEFAULT_POLICY, repr=False)
+    directory: str = "/var/log/kubernetes/audit"
+    max_age_days: int = 30
+    max_files: int = 10
+    max_size_mb: int = 100
+
+    def __attrs_post_init__(self) -> None:
+        problems = [
+            Problem("AuditLog", f"its policy {text}", "see audit.k8s.io/v1 Policy")
+            for text in policy_problems(self.policy)
+        ]
+        problems += [
+            Problem("AuditLog", f"{name} is {getattr(self, name)}", f"take 1 or more, such as {value}")
+            for name, value in _POSITIVE.items()
+            if getattr(self, name) < 1
+        ]
+        if not self.directory.startswith("/"):
+            problems.append(Problem("AuditLog", f"directory {self.directory} is no absolute path"))
+        if problems:
+            raise ConfigError(problems)
+
+    @property
+    def path(self) -> str:
+        """Where the policy is on every master: another policy is another file, which the API server starts with."""
+        return f"/etc/kubernetes/audit/policy-{hashlib.sha256(self.policy.encode()).hexdigest()[:12]}.yaml"
+
+    @property
+    def log(self) -> str:
+        """The log of a master."""
+        return f"{self.directory}/audit.log"
+
+    def arguments(self) -> Mapping[str, str]:
+        """See :meth:`ApiServerPolicy.arguments`."""
+        return {
+            "audit-policy-file": self.path,
+            "audit-log-path": self.log,
+            "audit-log-maxage": str(self.max_age_days),
+            "audit-log-maxbackup": str(self.max_files),
+            "audit-log-maxsize": str(self.max_size_mb),
+        }
+
+    def volumes(self) -> tuple[Volume, ...]:
+        """See :meth:`ApiServerPolicy.volumes`."""
+        log = Volume("audit-log", self.directory, "DirectoryOrCreate", read_only=False)
+        return (Volume("audit-policy", self.path), log)
+
+    def files(self) -> tuple[Resource, ...]:
+        """See :meth:`ApiServerPolicy.files`."""
+        return (File(self.path, self.policy, mode="0600"), Directory(self.directory, mode="0700"))
+
+    def checks(self, plane: ControlPlane) -> Checks:
+        """See :meth:`ApiServerPolicy.checks`."""
+        yield Check("an event of our own request is in a master's audit log", lambda: self._event(plane))
+
+    def _event(self, plane: ControlPlane) -> str:
+        """Ask for an object of a name that nobody else asks for, and look for it."""
+        name = f"k8sha-audit-{secrets.token_hex(6)}"
+        plane.api.found(f"/api/v1/namespaces/kube-system/configmaps/{name}")
+        script = (
+            f"for at in 1 2 3 4 5 6 7 8 9 10; do if grep -h -m 1 {name} {self.log}; then break; fi; sleep 0.2; done"
+        )
+        unread: list[str] = []
+        for host in plane.hosts:
+            _, out, err = host.read(script)[0]
+            for line in out.splitlines():
+                if json.loads(line).get("objectRef", {}).get("name") == name:
+                    return f"configmaps/{name} in the log of {host.name}"
+            unread += [f"{host.name}: {err.decode(errors='replace').strip()}"] if err else []
+        raise NotYet("; ".join(unread[:3]) or f"configmaps/{name} is in none of the masters' logs")

@@ -1,0 +1,181 @@
+"""Stages of a control plane by its policies: none where none is declared, and whatever a killed run left is met."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from k8sha import ClusterSettings, ControlPlane, Endpoint, Host, Upstream
+from k8sha.components import control_plane
+from k8sha.components.apiserver_host import MANIFEST as PATH
+from k8sha.components.apiserver_host import ApiServerManifest, KubeadmConfig, UnfinishedChange
+from k8sha.policies import AuditLog, EncryptionAtRest
+from k8sha.report import Outcome
+from k8sha.stage import Stage
+
+from .policies_samples import CONFIG, VERSION
+
+MASTERS = tuple(Host(f"master-{number}", f"192.168.56.{9 + number}") for number in (1, 2, 3))
+HEAD = "spec:\n  containers:\n  - command:\n    - kube-apiserver\n    - --secure-port=6443\n"
+AUDITED = f"{HEAD}    - --audit-log-maxage=30\n"
+
+
+@pytest.fixture(autouse=True)
+def nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What makes hosts nodes reads them, and is not at stake."""
+    monkeypatch.setattr(control_plane, "node_stages", lambda *_, **__: ())
+
+
+def stages(manifests: Mapping[str, str], lost: str = "", **given: object) -> list[Stage]:
+    """All stages on masters that are done, with these manifests."""
+    endpoint = Endpoint("192.168.56.100")
+    plane = ControlPlane(hosts=MASTERS, endpoint=endpoint, version="1.33.13", source=Upstream(), **given)  # type: ignore[arg-type]
+    steps, found = plane.stages(), []
+    step = next(steps)
+    while True:
+        assert isinstance(step, Stage)
+        found.append(step)
+        seen = []
+        for host, resources in step.work.items():
+            told = {
+                "arguments of the API server": manifests.get(host.name, HEAD),
+                "state of the control plane": "none" if host.name == lost else "done",
+            }
+            seen += [(host.name, resource.key, told.get(resource.key, "").encode()) for resource in resources]
+        try:
+            step = steps.send(Outcome(tuple(seen)))
+        except StopIteration:
+            return found
+
+
+def names(found: list[Stage]) -> list[str]:
+    return [stage.name for stage in found]
+
+
+def test_no_policy_costs_no_stage() -> None:
+    assert names(stages({}))[-1] == "administrator's kubeconfig"
+    assert "API servers" in names(stages({}, policies=(AuditLog(),)))
+
+
+def test_arguments_of_ones_own_are_no_leftovers() -> None:
+    own = ClusterSettings(api_server={"audit-log-maxage": "30"})
+    assert names(stages({"master-1": AUDITED}, cluster=own))[-1] == "administrator's kubeconfig"
+
+
+@pytest.mark.parametrize("left", ["master-1", "master-3"])
+def test_a_policy_that_is_left_out_goes_from_every_master_that_has_it(left: str) -> None:
+    """A run that was killed left it on some. kubeadm's record goes first, so it has none where no master has it."""
+    last = stages({left: AUDITED})[-1]
+    assert last.name == "API servers"
+    assert last.batch == 1
+    first = [type(resource) for resource in next(iter(last.work.values()))]
+    assert first[:2] == [KubeadmConfig, ApiServerManifest]
+    assert set(last.work) == set(MASTERS)
+
+
+def test_kubeadms_record_follows_once_an_api_server_runs_by_it() -> None:
+    first, *others = stages({}, policies=(AuditLog(),))[-1].work.values()
+    assert [type(resource) for resource in first][:2] == [ApiServerManifest, KubeadmConfig]
+    assert all(KubeadmConfig not in map(type, own) for own in others)
+
+
+def test_a_master_that_joins_while_policies_change_finds_the_files_that_it_is_told_of() -> None:
+    """It is told what kubeadm's record says: the policies of now, but the keys in the order that the others have."""
+    policies = (AuditLog(), EncryptionAtRest(generation=2))
+    order = "/etc/kubernetes/encryption/secretbox-1+identity.yaml"
+    running = f"{HEAD}    - --encryption-provider-config={order}\n"
+    manifests = {"master-1": running, "master-2": running, "master-3": ""}
+    found = stages(manifests, lost="master-3", policies=policies)
+    at = names(found).index("API servers of masters that join")
+    assert at < names(found).index("other control planes")
+    ((record,),) = found[at].work.values()
+    assert isinstance(record, KubeadmConfig)
+    extra = {item["name"]: item["value"] for item in record.config["apiServer"]["extraArgs"]}  # type: ignore[index]
+    assert extra["audit-policy-file"] == AuditLog().path
+    assert extra["encryption-provider-config"] == order
+    bare = stages({"master-3": ""}, lost="master-3", policies=policies)
+    ((record,),) = next(stage for stage in bare if stage.name == names(found)[at]).work.values()
+    assert "encryption-provider-config" not in str(record.config)  # type: ignore[attr-defined]
+    assert names(found)[at] not in names(stages({}, policies=policies)) + names(stages({}, lost="master-3"))
+
+
+class Master:
+    """A folder that stands for a master: its kubelet is played by ``kubeadm``, its API server by a file."""
+
+    def __init__(self, folder: Path, *, starts: bool) -> None:
+        self.folder = folder
+        (folder / "bin").mkdir()
+        (folder / "manifest").write_text("old")
+        (folder / "ready").write_text("old")
+        self.tool("kubeadm", f"echo new >{folder}/manifest")
+        # An API server with the new manifest starts or does not; with the old one it always does.
+        bad = "" if starts else f'if [ "$(cat {folder}/manifest)" = new ]; then echo refused >&2; exit 1; fi'
+        self.tool("kubectl", f"{bad}\necho ok")
+
+    def tool(self, name: str, text: str) -> None:
+        path = self.folder / "bin" / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+
+    def run(self, script: str) -> subprocess.CompletedProcess[str]:
+        manifest = f"{self.folder}/manifest"
+        text = script.replace("/etc/kubernetes/manifests/.k8sha.kube-apiserver.yaml", f"{manifest}.k8sha")
+        text = text.replace(PATH, manifest).replace("/var/lib/k8sha", f"{self.folder}/state")
+        text = text.replace("/run/k8sha", str(self.folder)).replace("/var/log/pods", str(self.folder))
+        # Each look sees another process: what ends, and what starts, is not at stake here.
+        text = text.replace("now=$(processes)", "now=$$").replace("processes=$(processes)", "processes=")
+        path = f"{self.folder}/bin:/usr/bin:/bin"
+        return subprocess.run(["sh", "-eu", "-c", text], capture_output=True, text=True, env={"PATH": path})
+
+
+def change() -> str:
+    resource = ApiServerManifest(CONFIG, VERSION, "192.168.56.10", ("192.168.56.11",))
+    return resource.apply().replace("within 240", "within 2").replace("within 120", "within 2")
+
+
+def test_an_api_server_that_starts_keeps_its_new_manifest(tmp_path: Path) -> None:
+    master = Master(tmp_path, starts=True)
+    done = master.run(change())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "manifest").read_text() == "new\n"
+    assert not list(tmp_path.glob("state/*"))
+    assert not list(tmp_path.glob("apiserver.*"))
+
+
+def test_one_that_does_not_start_gets_its_old_manifest_back(tmp_path: Path) -> None:
+    master = Master(tmp_path, starts=False)
+    ready = master.tool
+    ready("kubectl", f"case $* in *192.168.56.11*) echo ok; exit ;; esac\n{(tmp_path / 'bin/kubectl').read_text()}")
+    done = master.run(change())
+    assert done.returncode == 1
+    assert "is not ready with its new arguments: refused" in done.stderr
+    assert "it runs with its old ones again" in done.stderr
+    assert (tmp_path / "manifest").read_text() == "old"
+    assert not list(tmp_path.glob("state/*"))
+
+
+def test_nothing_changes_while_another_is_not_ready(tmp_path: Path) -> None:
+    master = Master(tmp_path, starts=True)
+    master.tool("kubectl", "echo 'connection refused'; exit 1")
+    done = master.run(change())
+    assert done.returncode == 1
+    assert "the API server on 192.168.56.11 is not ready: connection refused" in done.stderr
+    assert (tmp_path / "manifest").read_text() == "old"
+
+
+@pytest.mark.parametrize(("starts", "kept"), [(True, "new"), (False, "old")])
+def test_a_change_that_the_end_of_a_machine_cut_off_is_judged_by_its_api_server(
+    tmp_path: Path, starts: bool, kept: str
+) -> None:
+    master = Master(tmp_path, starts=starts)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/kube-apiserver.yaml.before").write_text("old")
+    (tmp_path / "manifest").write_text("new")
+    cut = UnfinishedChange("192.168.56.10")
+    assert cut.diff(master.run(cut.probe()).stdout.encode())
+    assert master.run(cut.apply()).returncode == 0
+    assert (tmp_path / "manifest").read_text() == kept
+    assert not cut.diff(master.run(cut.probe()).stdout.encode())
