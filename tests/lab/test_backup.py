@@ -24,6 +24,7 @@ from k8sha import (
     BackupError,
     BackupSchedule,
     EtcdCluster,
+    EtcdSettings,
     Folder,
     Host,
     OnHost,
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 
 STACKED = "K8SHA_ETCD_STACKED" in os.environ
 by_systemd = pytest.mark.skipif(STACKED, reason="stops etcd by systemd, and this one is a pod")
+
+SETTINGS = EtcdSettings(skip_requirements=("disk-sync",))  # containers of one machine share its disk
 
 SECRET = "planted-secret-77316cbb"
 WORD = Passphrase("correct horse")
@@ -58,7 +61,7 @@ def cluster(hosts: Mapping[str, Host]) -> EtcdCluster:
     With ``K8SHA_ETCD_STACKED`` it is that of the control plane that the lab's masters are already.
     """
     names = os.environ.get("K8SHA_ETCD_HOSTS", "master-1 master-2 master-3").split()
-    cluster = EtcdCluster([hosts[name] for name in names], stacked=STACKED)
+    cluster = EtcdCluster([hosts[name] for name in names], stacked=STACKED, settings=SETTINGS)
     if not STACKED:
         cluster.install()
     first = cluster.hosts[0]
