@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
@@ -30,6 +31,10 @@ Json: TypeAlias = Any
 
 FIELD_MANAGER = "k8sha"
 """Under which name our server-side applies own what they set."""
+
+_TRIES = 3
+_REPEATABLE = ("get", "put", "patch", "delete")
+"""Verbs that come to the same when they are carried out twice: a patch of ours says what is to be, as an apply does."""
 
 
 @define(eq=False)
@@ -77,25 +82,15 @@ class Api:
         """One request; returns the decoded answer, or text where it is not JSON.
 
         ``kind`` is the body's content type after ``application/``: ``json``, ``merge-patch+json`` or
-        ``apply-patch+yaml``. Raises KubeError with the HTTP status, 0 where nothing answered.
+        ``apply-patch+yaml``. An API server that ends, or a VIP that moves, takes its connections along: what can be
+        repeated is asked again over a new one. So it is where the server says 429 and when to come again, within
+        ``timeout``: its storage of a kind is not ready yet, after its start or after a definition was made, or it has
+        too much to do. Raises KubeError with the HTTP status, 0 where nothing answered.
         """
-        import urllib3
-
         url = path + ("?" + urlencode(query) if query else "")
-        self.requests += 1
-        try:
-            pool = self._connected()
-            answer = pool.request(
-                verb.upper(),
-                self._base + url,
-                body=None if body is None else json.dumps(body),
-                headers={"Accept": accept, "Content-Type": f"application/{kind}"},
-                timeout=urllib3.Timeout(connect=min(5.0, self.timeout), read=self.timeout),
-                retries=False,
-            )
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            self.close()
-            raise KubeError(verb, path, 0, str(error)) from None
+        content = None if body is None else json.dumps(body)
+        headers = {"Accept": accept, "Content-Type": f"application/{kind}"}
+        answer = self._answer(verb, path, url, content, headers)
         text = answer.data.decode(errors="replace")
         try:
             decoded = json.loads(text)
@@ -106,6 +101,37 @@ class Api:
             details = decoded.get("details") if isinstance(decoded, dict) else None
             raise KubeError(verb, path, int(answer.status), said.strip()[:1000], details)
         return decoded
+
+    def _answer(self, verb: str, path: str, url: str, content: str | None, headers: Mapping[str, str]) -> Any:
+        import urllib3
+        from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, SSLError
+
+        left = _TRIES if verb in _REPEATABLE else 1
+        late = time.monotonic() + self.timeout
+        while True:
+            left -= 1
+            self.requests += 1
+            try:
+                pool = self._connected()
+                answer = pool.request(
+                    verb.upper(),
+                    self._base + url,
+                    body=content,
+                    headers=headers,
+                    timeout=urllib3.Timeout(connect=min(5.0, self.timeout), read=self.timeout),
+                    retries=False,
+                )
+            except (HTTPError, OSError) as error:
+                self.close()
+                if not left or not isinstance(error, ProtocolError | NewConnectionError | SSLError):
+                    raise KubeError(verb, path, 0, str(error)) from None
+                continue
+            said = answer.headers.get("Retry-After", "") if answer.status == 429 and verb in _REPEATABLE else ""
+            pause = int(said) if said.isdecimal() else 0
+            if not pause or time.monotonic() + pause > late:
+                return answer
+            left += 1
+            time.sleep(pause)  # the server's own word for when to come again
 
     def get(self, path: str, **query: str) -> Json:
         """GET a path."""

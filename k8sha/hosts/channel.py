@@ -111,14 +111,6 @@ class Channel:
             raise TimeoutError("no exit code came")
         return int(self._channel.exit_status), said.decode(errors="replace").strip()
 
-    def leave(self, seconds: float) -> None:
-        """End its input, and wait so long at most for it to end."""
-        try:
-            self._channel.shutdown_write()
-        except (OSError, EOFError):
-            return  # it is lost, or was closed meanwhile: nothing is left to end
-        self._channel.status_event.wait(seconds)
-
     def close(self) -> None:
         self._channel.close()
 
@@ -147,11 +139,6 @@ class LateChannel:
         if self._channel is None:
             raise EOFError("nothing was asked yet")
         return self._channel.read(timeout)
-
-    def leave(self, seconds: float) -> None:
-        """See :meth:`Channel.leave`; nothing where it was never opened."""
-        if self._channel is not None:
-            self._channel.leave(seconds)
 
     def close(self) -> None:
         if self._channel is not None:

@@ -184,8 +184,8 @@ class Host:
     ) -> None:
         """Take the host's lock until ``close()``, and read its facts in the same trip.
 
-        Raises HostBusy at once where a living run holds it. A run that has died leaves at most one snippet running:
-        that one is waited for, at most ``patience`` seconds.
+        Raises HostBusy after a second where a living run holds it. A run that has died leaves at most one snippet
+        running: that one is waited for, at most ``patience`` seconds.
         """
         if self._live.holder not in (None, who):
             raise HostBusy(self.name, str(self._live.holder))

@@ -125,10 +125,11 @@ _NAMED = """\
 printf '%s %s\\n' "$k8sha_p" {who} >"$k8sha_run/holder"
 """
 
+# A run that has just taken leave may need a moment to end: what holds the lock for longer is at work.
 _LOCK = """\
 if [ -z "$k8sha_locked" ]; then
 exec 9>>"$k8sha_run/lock"
-if flock -n 9; then
+if flock -w 1 9; then
 k8sha_locked=1
 {named}for k8sha_old in "$k8sha_run"/trip.*; do
 k8sha_s=${{k8sha_old##*/trip.}}

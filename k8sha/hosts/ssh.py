@@ -24,7 +24,7 @@ from k8sha.hosts.channel import ANSWER, Channel, LateChannel, as_root, within
 from k8sha.hosts.first import command, follow_up
 from k8sha.hosts.known import known_lines
 from k8sha.hosts.link import Link, ShellLink
-from k8sha.hosts.program import Frame, Program
+from k8sha.hosts.program import Program
 from k8sha.waiting import Check, NotYet, wait_for
 
 if TYPE_CHECKING:
@@ -174,10 +174,6 @@ class SSH:
             ) from None
 
 
-LEAVE = 0.5
-"""Seconds that a shell at rest is given to end; it takes a round trip."""
-
-
 class _SSHLink(ShellLink):
     def __init__(self, name: str, client: paramiko.SSHClient, ssh: SSH) -> None:
         transport = client.get_transport()
@@ -185,14 +181,7 @@ class _SSHLink(ShellLink):
         transport.set_keepalive(10)
         self._client, self._transport, self._ssh, self._name = client, transport, ssh, name
         self._late, self._argued = LateChannel(self._channel), False
-        self._idle = True
         super().__init__(name, self._late)
-
-    def run(self, program: Program) -> Iterator[Frame]:
-        """See :meth:`Link.run`."""
-        self._idle = False
-        yield from super().run(program)
-        self._idle = True
 
     def _send(self, program: Program) -> None:
         """The first program travels with the request for the shell where it may: OpenSSH takes no input before."""
@@ -265,10 +254,7 @@ class _SSHLink(ShellLink):
             raise HostError(self._name, f"no way through it to {address}:{port}: {error}") from None
 
     def close(self) -> None:
-        """See :meth:`Link.close`. A shell that is at rest is given a moment to end, and with it the host's lock: who
-        comes next, perhaps we again, must not find it taken. What is at work is cut, and a frozen host has no ear."""
-        if self._idle and self.alive:
-            self._late.leave(LEAVE)
+        """See :meth:`Link.close`. Cuts the connection rather than taking leave, for which a frozen host has no ear."""
         self._client.close()
 
 

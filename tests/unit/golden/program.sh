@@ -15,7 +15,7 @@ trap k8sha_leave HUP INT PIPE TERM
 k8sha_0123456789abcdef() {
 if [ -z "$k8sha_locked" ]; then
 exec 9>>"$k8sha_run/lock"
-if flock -n 9; then
+if flock -w 1 9; then
 k8sha_locked=1
 printf '%s %s\n' "$k8sha_p" 'ann@desk pid 1' >"$k8sha_run/holder"
 for k8sha_old in "$k8sha_run"/trip.*; do

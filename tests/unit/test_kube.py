@@ -1,0 +1,132 @@
+"""Requests to an API server whose connections are lost, or that says to come again: repeated where that is the same."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+import urllib3
+from attrs import define, field
+
+from k8sha import kube
+from k8sha.endpoint import Endpoint
+from k8sha.errors import KubeError
+from k8sha.kube import Api
+
+
+@define(eq=False)
+class Server:
+    """Closes so many connections without an answer to the request on them, or answers them with ``instead``, and does
+    what it is asked from then on."""
+
+    lost: int
+    instead: bytes = b""
+    asked: list[str] = field(factory=list)
+    _plug: socket.socket = field(factory=lambda: socket.create_server(("127.0.0.1", 0)))
+
+    @property
+    def port(self) -> int:
+        return int(self._plug.getsockname()[1])
+
+    def serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._plug.accept()
+            except OSError:
+                return
+            with connection:
+                self.asked.append(connection.recv(65536).decode().split(" ", 1)[0])
+                if len(self.asked) <= self.lost:
+                    connection.sendall(self.instead)
+                else:
+                    body = json.dumps({"items": []})
+                    connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+
+    def end(self) -> None:
+        self._plug.shutdown(socket.SHUT_RDWR)
+        self._plug.close()
+
+
+class Plain(Api):
+    """An API without TLS, which its connections are not about."""
+
+    def _connect(self) -> None:
+        self._client = SimpleNamespace(rest_client=SimpleNamespace(pool_manager=urllib3.PoolManager()))
+        self._base = f"http://127.0.0.1:{self.endpoint.port}"
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    found = Server(request.param)
+    thread = threading.Thread(target=found.serve)
+    thread.start()
+    yield found
+    found.end()
+    thread.join()
+
+
+def api(server: Server) -> Api:
+    return Plain(lambda: "", Endpoint("127.0.0.1", server.port))
+
+
+@pytest.mark.parametrize("server", [1, 2], indirect=True)
+@pytest.mark.parametrize("verb", ["get", "patch", "delete"])
+def test_what_can_be_repeated_is(server: Server, verb: str) -> None:
+    asked = api(server)
+    assert asked.request(verb, "/api/v1/nodes") == {"items": []}
+    assert server.asked == [verb.upper()] * (server.lost + 1)
+    assert asked.requests == server.lost + 1
+
+
+@pytest.mark.parametrize("server", [1], indirect=True)
+def test_what_can_not_be_is_not(server: Server) -> None:
+    with pytest.raises(KubeError, match="post /api/v1/namespaces") as caught:
+        api(server).request("post", "/api/v1/namespaces", {})
+    assert caught.value.status == 0
+    assert server.asked == ["POST"]
+
+
+@pytest.mark.parametrize("server", [9], indirect=True)
+def test_one_that_never_answers_is_given_up(server: Server) -> None:
+    with pytest.raises(KubeError):
+        api(server).get("/api/v1/nodes")
+    assert server.asked == ["GET"] * 3
+
+
+TOO_EARLY = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+NOT_ALLOWED = TOO_EARLY.replace(b"Retry-After: 1\r\n", b"")
+
+
+@pytest.fixture
+def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long was slept, for none of which time passes."""
+    found: list[float] = []
+    monkeypatch.setattr(kube.time, "sleep", found.append)
+    return found
+
+
+@pytest.mark.parametrize("server", [4], indirect=True)
+def test_one_that_says_when_to_come_again_is_asked_then(server: Server, naps: list[float]) -> None:
+    server.instead = TOO_EARLY
+    assert api(server).get("/api/v1/nodes") == {"items": []}
+    assert (server.asked, naps) == (["GET"] * 5, [1.0] * 4)
+
+
+@pytest.mark.parametrize("server", [99], indirect=True)
+@pytest.mark.parametrize(
+    ("verb", "instead", "timeout"), [("get", TOO_EARLY, 0.5), ("get", NOT_ALLOWED, 15.0), ("post", TOO_EARLY, 15.0)]
+)
+def test_what_it_says_is_told_where_there_is_no_time_or_it_names_none(
+    server: Server, naps: list[float], verb: str, instead: bytes, timeout: float
+) -> None:
+    """An eviction that a disruption budget forbids is one: draining has a time and a word of its own for it."""
+    server.instead = instead
+    asked = api(server)
+    asked.timeout = timeout
+    with pytest.raises(KubeError) as caught:
+        asked.request(verb, "/api/v1/nodes", {} if verb == "post" else None)
+    assert (caught.value.status, server.asked, naps) == (429, [verb.upper()], [])
