@@ -22,6 +22,15 @@ __all__ = ["HAProxy"]
 _HERE = Path(__file__).parent
 _SOCKET = "/run/haproxy-admin.sock"
 _PROXIED = "kube-apiserver"
+_UNREADY = f"{_PROXIED}-unready"
+"""The same servers once more, unchecked: for connections that come while none is ready."""
+_LUA = "/etc/haproxy/lost-servers.lua"
+_TICK = 250
+"""Milliseconds between two looks at the servers."""
+_PATIENCE = 5.0
+"""Seconds for which an API server that is not ready, and says so, keeps the connections that it has while another one
+is ready. It says so too when it is about to stop, and ends them in good order then, and when etcd elects a leader, and
+serves them a moment later."""
 
 
 def _duration(seconds: float) -> str:
@@ -35,9 +44,8 @@ class HAProxy(Proxy):
 
     ``maxconn`` is the number of client connections at once; each takes two file descriptors, and HAProxy refuses to
     start where it can't have them all: the default fits a hard limit of 20 000. A server that does not accept within
-    ``connect_timeout`` is passed over: half a second, because a connection that still waits when its server is found
-    to be down is closed rather than passed on. A connection may be silent for ``session_timeout``. After a reload the
-    old process serves the connections that it has for at most ``hard_stop_after``. ``health_port`` is on the loopback
+    ``connect_timeout`` is passed over. A connection may be silent for ``session_timeout``. After a reload the old
+    process serves the connections that it has for at most ``hard_stop_after``. ``health_port`` is on the loopback
     address alone; with ``metrics`` it serves Prometheus at ``/metrics``.
     """
 
@@ -88,16 +96,31 @@ class HAProxy(Proxy):
             maxconn=self.maxconn,
             hard_stop_after=_duration(self.hard_stop_after),
             socket=_SOCKET,
+            lua_path=_LUA,
             session_timeout=_duration(self.session_timeout),
             connect_timeout=_duration(self.connect_timeout),
             check_interval=_duration(self.check_interval),
             check_timeout=_duration(self.check_timeout),
             proxied=_PROXIED,
+            unready=_UNREADY,
             port=service.port,
             ca_path=self.ca_path,
             backends=service.backends,
             health_port=self.health_port,
             metrics=self.metrics,
+        )
+
+    def task(self) -> str:
+        """The text of the Lua program within HAProxy that ends the connections of servers that are down."""
+        # Beyond the last moment at which a connection may still be waiting for the server.
+        silent = round(1000 * self.connect_timeout) + _TICK
+        return render(
+            _HERE / "haproxy.lua.j2",
+            silent=silent,
+            patience=max(silent, round(1000 * _PATIENCE)),
+            tick=_TICK,
+            proxied=_PROXIED,
+            unready=_UNREADY,
         )
 
     def script(self, service: Service) -> str:
@@ -107,23 +130,26 @@ class HAProxy(Proxy):
             socket=_SOCKET,
             health_port=self.health_port,
             proxied=_PROXIED,
+            unready=_UNREADY,
             backends=service.backends,
         )
 
     def resources(self, service: Service, unit_settings: File) -> tuple[Resource, ...]:
         authority = File(self.ca_path, service.ca)
         script = File(PROXY_SCRIPT, self.script(service), mode="0755")
+        task = File(_LUA, self.task())
         config = File("/etc/haproxy/haproxy.cfg", self.config(service), check="haproxy -c -f {}")
-        unit = Unit(self.unit, reload=True, watches=(authority, config, unit_settings))
-        return (authority, script, config, unit)
+        unit = Unit(self.unit, reload=True, watches=(authority, task, config, unit_settings))
+        return (authority, script, task, config, unit)
 
     def statistics(self) -> str:
         # -1 4 -1: servers of every proxy, and nothing else.
         return f"echo 'show stat -1 4 -1' | timeout 5 socat -t 2 - UNIX-CONNECT:{_SOCKET}"
 
     def rotate(self, backend: str, wanted: bool) -> str:
-        # A server in maintenance counts as marked down: its sessions are shut.
-        command = f"set server {_PROXIED}/{backend} state {'ready' if wanted else 'maint'}"
+        # Our task within HAProxy ends the sessions of a server in maintenance.
+        state = "ready" if wanted else "maint"
+        command = "; ".join(f"set server {proxied}/{backend} state {state}" for proxied in (_PROXIED, _UNREADY))
         return f"echo {shlex.quote(command)} | timeout 5 socat -t 2 - UNIX-CONNECT:{_SOCKET}"
 
     def parse(self, printed: str) -> tuple[ServerStatistics, ...]:

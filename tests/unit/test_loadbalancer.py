@@ -134,6 +134,7 @@ def rendered() -> dict[str, str]:
         "lb-2.keepalived.conf": second.config(),
         "lb-1.keepalived-2.2.7.conf": old.config(),
         "haproxy.cfg": HAProxy().config(service),
+        "lost-servers.lua": HAProxy().task(),
         "proxy": HAProxy().script(service),
         "vip": first.script(),
         "haproxy.service.conf": drop_in.content,
