@@ -49,6 +49,21 @@ class Cluster:
                 other = holders.setdefault(value, host)
                 if other != host:
                     yield Problem("Cluster", f"{attribute} {value} is of two hosts: {other.name} and {host.name}")
+        yield from self._etcd_problems()
+
+    def _etcd_problems(self) -> Iterator[Problem]:
+        """What is wrong with the place of an etcd that is a control plane's and not inside it."""
+        seen: list[Component] = []
+        for part in self.components:
+            if isinstance(part, ControlPlane) and not part.etcd.stacked:
+                if part.etcd not in seen and part.etcd in self.components:
+                    yield Problem("Cluster", "its etcd comes after the ControlPlane", "list the EtcdCluster before it")
+                for pair in self.of(LoadBalancer):
+                    for host in part.etcd.hosts:
+                        if host in pair.balancers:
+                            cause = "is a balancer and a member of etcd: a busy one would slow the other down"
+                            yield Problem(host.name, cause, "give etcd hosts of its own")
+            seen.append(part)
 
         marked = [host for host in self.hosts if host.labels or host.taints]
         if marked:
@@ -62,7 +77,7 @@ class Cluster:
     @property
     def hosts(self) -> tuple[Host, ...]:
         """Every host, once."""
-        return tuple(dict.fromkeys(host for part in self.components for host in part.hosts))
+        return tuple(dict.fromkeys(host for part in self.components for host in (*part.hosts, *part.needs)))
 
     def of(self, kind: type[T]) -> tuple[T, ...]:
         """The components of a kind."""

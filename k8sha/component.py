@@ -43,6 +43,11 @@ class Component:
         """Every host that it touches or reads."""
         raise NotImplementedError(type(self).__name__)
 
+    @property
+    def needs(self) -> tuple[Host, ...]:
+        """Hosts of other components that its stages work on as well: they are locked with its own."""
+        return ()
+
     def problems(self) -> Iterator[Problem]:
         """What facts alone show to be wrong (the hosts are connected); looked at before the first change."""
         yield from ()

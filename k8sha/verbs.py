@@ -39,7 +39,7 @@ class _Hosts:
 
     @classmethod
     def of(cls, components: Iterable[Component]) -> _Hosts:
-        return cls.of_hosts(host for component in components for host in component.hosts)
+        return cls.of_hosts(host for component in components for host in (*component.hosts, *component.needs))
 
     @classmethod
     def of_hosts(cls, hosts: Iterable[Host]) -> _Hosts:

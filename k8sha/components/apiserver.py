@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from k8sha.component import Checks, Stages
+from k8sha.components.apiserver_change import ApiServerManifest
 from k8sha.components.apiserver_host import (
-    ApiServerManifest,
     ApiServerPod,
     ApiServerRuns,
     KubeadmConfig,

@@ -42,7 +42,8 @@ def control_plane_checks(plane: ControlPlane) -> Iterator[Check]:
     yield Check(
         f"nodes {names} are Ready at v{plane.version}", lambda: nodes_ready(api, plane.hosts, f"v{plane.version}")
     )
-    yield Check(f"every static pod runs on {names}", lambda: _static_pods(api, plane.hosts))
+    pods = STATIC_PODS if plane.etcd.stacked else STATIC_PODS[1:]
+    yield Check(f"every static pod runs on {names}", lambda: _static_pods(api, plane.hosts, pods))
     for host in plane.hosts:
         yield Check(f"the API server of {host.name} is ready", lambda host=host: _readyz(host, host.address, 6443))  # type: ignore[misc]
     yield Check(
@@ -86,11 +87,11 @@ def nodes_ready(api: Api, hosts: Iterable[Host], version: str) -> str:
     return f"{len(hosts)} nodes"
 
 
-def _static_pods(api: Api, hosts: Sequence[Host]) -> str:
+def _static_pods(api: Api, hosts: Sequence[Host], names: Sequence[str]) -> str:
     pods = {pod["metadata"]["name"]: pod for pod in api.get("/api/v1/namespaces/kube-system/pods")["items"]}
     wrong = []
     for host in hosts:
-        for name in STATIC_PODS:
+        for name in names:
             pod = pods.get(f"{name}-{host.name}")
             if pod is None:
                 wrong.append(f"{name}-{host.name} is missing")
@@ -98,7 +99,7 @@ def _static_pods(api: Api, hosts: Sequence[Host]) -> str:
                 wrong.append(f"{name}-{host.name} is not ready ({pod['status'].get('phase')})")
     if wrong:
         raise NotYet("; ".join(wrong))
-    return f"{len(hosts) * len(STATIC_PODS)} pods"
+    return f"{len(hosts) * len(names)} pods"
 
 
 def _readyz(asker: Host, address: str, port: int) -> str:

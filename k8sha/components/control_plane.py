@@ -1,9 +1,9 @@
-"""ControlPlane: the first master by ``kubeadm init``, the others one at a time by ``kubeadm join``."""
+"""ControlPlane: the masters of a cluster, and what is done with them."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,20 +11,18 @@ from attrs import Factory, define, field, frozen
 
 from k8sha.artifacts import Artifact
 from k8sha.component import Checks, Component, Requirements, Stages
-from k8sha.components.apiserver import ApiServerPolicy, ApiServers, policy_stages, with_policies
-from k8sha.components.apiserver_host import ApiServerArguments, NotEncrypted, UnfinishedChange
+from k8sha.components.apiserver import ApiServerPolicy, policy_stages
+from k8sha.components.apiserver_host import NotEncrypted
 from k8sha.components.checks import control_plane_checks
 from k8sha.components.diagnosis.report import Diagnosis, diagnosed
-from k8sha.components.etcd import EtcdCluster, StackedEtcdHealthy, forget_member
+from k8sha.components.etcd import EtcdCluster
 from k8sha.components.exchange import Balancer
-from k8sha.components.joins import join_command, reset
-from k8sha.components.kubeadm import ClusterSettings, cluster_config, init_config, new_token
-from k8sha.components.masters import ADMIN_CONF, DONE, MASTER_FILES, ApiReady, MasterState, first_master
-from k8sha.components.names import CertificateNames
+from k8sha.components.formation import formation
+from k8sha.components.kubeadm import ClusterSettings
+from k8sha.components.masters import ADMIN_CONF
 from k8sha.components.node import NodeSettings, node_problems, node_requirements, node_stages
 from k8sha.components.replace import removal, replacement
-from k8sha.components.restore import stacked_members
-from k8sha.components.tickets import Ticket
+from k8sha.components.restore import external_members, stacked_members
 from k8sha.endpoint import Endpoint
 from k8sha.errors import ConfigError, HostError, KubeError, Problem
 from k8sha.etcd.age import Unlock
@@ -38,33 +36,11 @@ from k8sha.hosts.host import Host, as_hosts
 from k8sha.kube import Api
 from k8sha.preflight import host_problems
 from k8sha.report import Report
-from k8sha.resources.command import Command
-from k8sha.resources.files import Contents
 from k8sha.resources.pki import CertificateAuthority
-from k8sha.resources.resource import Resource
 from k8sha.sources import Source
-from k8sha.stage import Stage
 from k8sha.versions import Version, check_supported
 
 __all__ = ["ControlPlane"]
-
-_INIT = """\
-umask 077
-trap 'rm -f /run/k8sha/init.yaml' EXIT
-printf '%s' "$init_config" >/run/k8sha/init.yaml
-kubeadm init --config /run/k8sha/init.yaml --skip-phases=show-join-command </dev/null
-kubectl --kubeconfig={admin} --request-timeout=20s -n kube-system delete secret --ignore-not-found \\
-  "bootstrap-token-$init_token_id" >/dev/null"""
-
-_INIT_RECOVER = """\
-if [ -s {admin} ]; then
-  if nodes=$(kubectl --kubeconfig={admin} --server=https://{address}:6443 --request-timeout=5s get nodes -o name); then
-    if [ "$(printf '%s\\n' "$nodes" | grep -c .)" -gt 1 ]; then
-      echo "an earlier kubeadm init seems unfinished, yet the cluster has other nodes: $nodes" >&2; exit 1
-    fi
-  fi
-fi
-{reset}"""
 
 
 @define(eq=False)
@@ -122,9 +98,7 @@ class ControlPlane(Component):
                 Problem("ControlPlane", "its etcd runs on other hosts", "stacked etcd runs on the masters themselves")
             )
         if not self.etcd.stacked:
-            problems.append(
-                Problem("ControlPlane", "its etcd is on hosts of its own, which is not supported yet", "leave etcd out")
-            )
+            problems += self._etcd_problems()
         problem, _ = check_supported(self.version)
         if problem is not None:
             problems.append(problem)
@@ -139,6 +113,24 @@ class ControlPlane(Component):
         ]
         if problems:
             raise ConfigError(problems)
+
+    def _etcd_problems(self) -> Iterator[Problem]:
+        """What is wrong with an etcd on hosts of its own. A master that is a member as well is lost with it, which is
+        what stacked etcd is, without kubeadm knowing of it."""
+        for attribute in ("name", "address"):
+            own = {getattr(host, attribute): host for host in self.hosts}
+            for host in self.etcd.hosts:
+                if getattr(host, attribute) in own:
+                    cause = f"is a master and a member of an etcd on hosts of its own ({attribute})"
+                    yield Problem(host.name, cause, "leave etcd out for one inside the masters, or give it other hosts")
+        if self.cluster.etcd:
+            cause = "arguments for etcd are given, which kubeadm passes to a stacked one alone"
+            yield Problem("ControlPlane", cause, "use EtcdCluster(settings=EtcdSettings(...))")
+
+    @property
+    def needs(self) -> tuple[Host, ...]:
+        """See :meth:`Component.needs`: members on hosts of their own sign for API servers, and are waited for."""
+        return () if self.etcd.stacked else self.etcd.hosts
 
     def _overlaps(self) -> Iterator[Problem]:
         networks = {}
@@ -214,8 +206,6 @@ class ControlPlane(Component):
             new,
             balancers=balancers,
             powered_off=powered_off,
-            join=ControlPlane._join,
-            names=ControlPlane._names,
         )
         return exchange.carry_out(listen, what=f"replaces {dead} by {new}")
 
@@ -231,7 +221,7 @@ class ControlPlane(Component):
         Pods leave a master that is alive as their disruption budgets allow. What stays should be an odd number. See
         :meth:`replace` for ``balancers``, ``powered_off`` and what is refused.
         """
-        exchange = removal(self, hosts, balancers=balancers, powered_off=powered_off, names=ControlPlane._names)
+        exchange = removal(self, hosts, balancers=balancers, powered_off=powered_off)
         return exchange.carry_out(listen, what=f"removes {', '.join(map(str, hosts))}")
 
     def restore(
@@ -270,7 +260,7 @@ class ControlPlane(Component):
 
     def _members(self, workers: Iterable[Host]) -> Members:
         if not self.etcd.stacked:
-            raise ConfigError.of("ControlPlane", "its etcd is on hosts of its own", "use that EtcdCluster's methods")
+            return external_members(self.etcd.hosts, self.hosts, workers, self.endpoint)
         return stacked_members(self.hosts, workers, self.endpoint)
 
     def diagnose(
@@ -284,6 +274,7 @@ class ControlPlane(Component):
         hosts = [(host, "master") for host in self.hosts]
         hosts += [(host, "balancer") for pair in pairs for host in pair.balancers]
         hosts += [(host, "worker") for host in workers]
+        hosts += [(host, "etcd") for host in self.needs]
         return diagnosed(hosts, endpoint=self.endpoint, vip=next((pair.vip for pair in pairs), ""), listen=listen)
 
     def problems(self) -> Iterator[Problem]:
@@ -329,97 +320,9 @@ class ControlPlane(Component):
             endpoint=self.endpoint,
             settings=self.settings,
         )
-        for policy in self.policies:
-            yield from policy.preparation(self.hosts)
-        if files := tuple(resource for policy in self.policies for resource in policy.files()):
-            yield Stage("files of the API servers", dict.fromkeys(self.hosts, files))
-        state, told = MasterState(), ApiServerArguments()
-        outcome = yield Stage(
-            "which masters there are", {host: (UnfinishedChange(host.address), state, told) for host in self.hosts}
-        )
-        config = self._cluster_config()
-        leftovers = any(told.unwanted(outcome.of(host.name, told.key), config) for host in self.hosts)
-        running = {host: told.read(outcome.of(host.name, told.key)) for host in self.hosts}
-        states = {host: outcome.of(host.name, state.key).decode().strip() for host in self.hosts}
-        first = first_master(states)
-        servers = ApiServers(
-            self.hosts, first, self.version, lambda arguments: self._cluster_config(arguments=arguments)
-        )
-        etcd = StackedEtcdHealthy(expected=((first.name, first.address),))
-        yield Stage("first control plane", {first: (*self._init(first), ApiReady(first.address, patience=240), etcd)})
-        if (self.policies or leftovers) and states[first] == "done" and set(states.values()) != {"done"}:
-            yield from servers.admit(self.policies, running[first])
-        work: dict[Host, tuple[Resource, ...]] = {}
-        so_far = [first]
-        for host in self.hosts:
-            if host == first:
-                continue
-            so_far.append(host)
-            expected = tuple((member.name, member.address) for member in so_far)
-            join = self._join(host)
-            work[host] = (join, ApiReady(host.address, patience=240), StackedEtcdHealthy(expected=expected))
-        if work:
-            yield Stage("other control planes", work, batch=1)
-        admin = Contents(ADMIN_CONF)
-        outcome = yield Stage("administrator's kubeconfig", {first: (admin, self._names(first))})
-        self._seen.kubeconfig = outcome.of(first.name, admin.key).decode() or None
-        yield from policy_stages(self.policies, servers, leftovers=leftovers)
-
-    def _cluster_config(
-        self, masters: tuple[Host, ...] = (), arguments: Mapping[str, str | None] | None = None
-    ) -> dict[str, object]:
-        """With the policies' arguments, or ``arguments`` in place of those of the same names."""
-        config = cluster_config(
-            self.version,
-            self.endpoint,
-            masters or self.hosts,
-            self.cluster,
-            image_repository=self.source.image_repository,
-            etcd_tag=self.source.etcd_tag(self.version),
-            dns_tag=self.source.coredns_tag(self.version),
-        )
-        values = {name: value for policy in self.policies for name, value in policy.arguments().items()}
-        volumes = [volume for policy in self.policies for volume in policy.volumes()]
-        return with_policies(config, self.version, {**values, **(arguments or {})}, volumes)
-
-    def _names(self, host: Host, masters: tuple[Host, ...] = ()) -> CertificateNames:
-        return CertificateNames(self._cluster_config(masters), self.version, host.address)
-
-    def _init(self, host: Host) -> tuple[Resource, ...]:
-        def values() -> Mapping[str, str]:
-            token = new_token()
-            config = init_config(host, self.settings, self._cluster_config(), token=token, version=self.version)
-            return {"init_token": token, "init_token_id": token.partition(".")[0], "init_config": config}
-
-        recover = _INIT_RECOVER.format(
-            admin=ADMIN_CONF,
-            address=host.address,
-            reset=reset(keep=("ca.crt", "ca.key"), skip_phases="preflight,remove-etcd-member"),
-        )
-        init = Command(
-            "kubeadm init",
-            done=DONE.format(files=MASTER_FILES),
-            run=_INIT.format(admin=ADMIN_CONF),
-            recover=recover,
-            limit=900,
-            secret_values=values,
-        )
-        return (self.ca, init)
-
-    def _join(self, host: Host) -> Command:
-        ticket = Ticket(
-            self.hosts, self.version, True, self._cluster_config(), lambda joining: forget_member(joining.address)
-        )
-        recover = reset(keep=(), skip_phases="preflight,remove-etcd-member")
-        return join_command(
-            host,
-            ticket,
-            version=self.version,
-            endpoint=self.endpoint,
-            settings=self.settings,
-            files=MASTER_FILES,
-            recover=recover,
-        )
+        formed = yield from formation(self)
+        self._seen.kubeconfig = formed.kubeconfig or None
+        yield from policy_stages(self.policies, formed.servers, leftovers=formed.leftovers)
 
     def checks(self) -> Checks:
         """See :meth:`Component.checks`."""

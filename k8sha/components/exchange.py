@@ -17,7 +17,7 @@ from k8sha.component import Component, Stages
 from k8sha.components.etcd import StackedEtcdHealthy
 from k8sha.components.leaving import Fenced, NodeDrained, NodesForgotten
 from k8sha.components.masters import ApiReady
-from k8sha.components.membership import MemberSeen, MembersOnly, MembersRemoved, WhatIsThere
+from k8sha.components.membership import MemberSeen, MembersOnly, MembersRemoved, ServerSeen, WhatIsThere
 from k8sha.components.names import CertificateNames
 from k8sha.components.standing import newcomer, refusals
 from k8sha.errors import PreflightError, Problem, Unreachable
@@ -56,6 +56,7 @@ class Exchange:
     ``after`` are the masters that there are in the end, ``leaving`` those that go, ``new`` the one of ``after`` that is
     yet to join (None where nobody joins). ``plane`` is the control plane as it is going to be, ``prepare`` the stages
     that make ``new`` a node, ``join`` its joining, ``names`` kubeadm's record of the masters as seen from one of them.
+    Without ``stacked`` etcd is elsewhere, and no member comes or goes; ``needs`` are hosts that ``prepare`` works on.
     """
 
     after: tuple[Host, ...]
@@ -67,6 +68,8 @@ class Exchange:
     join: Resource | None = None
     names: Callable[[Host], CertificateNames]
     powered_off: bool = False
+    stacked: bool = True
+    needs: tuple[Host, ...] = ()
 
     @property
     def staying(self) -> tuple[Host, ...]:
@@ -78,7 +81,7 @@ class Exchange:
         reached = tuple(self._reached())
         silent = tuple(host for host in self.staying if not _answers(host))
         own = tuple(host for balancer in self.balancers for host in balancer.balancers)
-        hosts = tuple(host for host in dict.fromkeys((*self.after, *own, *reached)) if host not in silent)
+        hosts = tuple(host for host in dict.fromkeys((*self.after, *own, *reached, *self.needs)) if host not in silent)
         return carry_out("ControlPlane", self._stages(reached, silent, listen), hosts, listen, what=what)
 
     def _gone(self) -> tuple[Host, ...]:
@@ -108,9 +111,9 @@ class Exchange:
 
     def _stages(self, reached: tuple[Host, ...], silent: tuple[Host, ...], listen: Listener) -> Stages:
         asked = (*(host for host in self.staying if host not in silent), *reached)
-        look: dict[Host, tuple[Resource, ...]] = {host: (MemberSeen(),) for host in asked}
+        look: dict[Host, tuple[Resource, ...]] = {host: (self._seen(host),) for host in asked}
         if self.new is not None:
-            look[self.new] = (WhatIsThere(),)
+            look[self.new] = (WhatIsThere(stacked=self.stacked),)
         outcome = yield Stage("what there is", look)
         standing = _Standing.of(self, outcome, reached, silent)
         if standing.problems:
@@ -124,15 +127,20 @@ class Exchange:
         yield from self._leave(reached, standing)
         names = {host.name: host.address for host in self.after}
         if self.new is not None and self.join is not None:
-            etcd = StackedEtcdHealthy(expected=tuple(names.items()))
-            yield Stage("join", {self.new: (self.join, ApiReady(self.new.address, patience=240), etcd)})
+            etcd = (StackedEtcdHealthy(expected=tuple(names.items())),) if self.stacked else ()
+            yield Stage("join", {self.new: (self.join, ApiReady(self.new.address, patience=240), *etcd)})
         for component in after:
             yield from component.stages()
         if self.new is not None:
             for balancer in self.balancers:
                 yield balancer.rotation(self.new.name, True)
-        record = {helper: (self.names(helper), *_only(names))}
-        yield Stage("what there is in the end", {host: _only(names) for host in self.after} | record)
+        only = _only(names) if self.stacked else ()
+        record = {helper: (self.names(helper), *only)}
+        yield Stage("what there is in the end", {host: only for host in self.after} | record)
+
+    def _seen(self, host: Host) -> Resource:
+        """What tells how a master stands."""
+        return MemberSeen() if self.stacked else ServerSeen(host.address)
 
     def _leave(self, reached: tuple[Host, ...], standing: _Standing) -> Stages:
         """What makes the leaving hosts leave. One that is healthy is asked to agree to it first; any other is stopped
@@ -148,9 +156,9 @@ class Exchange:
             yield Stage("drain", {standing.helper: drained})
         if ill:
             yield Stage("fence", ill)
-        removed = MembersRemoved(standing.addresses)
         forgotten = (NodesForgotten(names, standing.helper.address),) if names else ()
-        yield Stage("members that leave", {standing.helper: (removed,)})
+        if self.stacked:
+            yield Stage("members that leave", {standing.helper: (MembersRemoved(standing.addresses),)})
         if alive:
             yield Stage("stop what has left", {host: (Fenced(),) for host in alive})
         yield Stage("nodes that leave", {standing.helper: forgotten})
@@ -186,6 +194,8 @@ class _Standing:
     @classmethod
     def of(cls, exchange: Exchange, outcome: Outcome, reached: tuple[Host, ...], silent: tuple[Host, ...]) -> _Standing:
         """Judge what the hosts have said."""
+        if not exchange.stacked:
+            return cls._of_servers(exchange, outcome, reached, silent)
         problems = [
             Problem(host.name, "is to stay and can't be reached", "bring it back, or take it out with remove()")
             for host in silent
@@ -220,6 +230,34 @@ class _Standing:
         kept = frozenset(host.name for host in exchange.leaving if exchange.new and host.name == exchange.new.name)
         addresses = tuple(sorted(addresses, key=lambda address: address in healthy))  # the dead ones go first
         return cls(helper, frozenset(healthy), addresses, joined, kept, tuple(problems))
+
+    @classmethod
+    def _of_servers(
+        cls, exchange: Exchange, outcome: Outcome, reached: tuple[Host, ...], silent: tuple[Host, ...]
+    ) -> _Standing:
+        """The same where etcd is elsewhere: it is its own members' matter whether that has a quorum."""
+        problems = [
+            Problem(host.name, "is to stay and can't be reached", "bring it back, or take it out with remove()")
+            for host in silent
+        ]
+        asked = tuple(host for host in (*exchange.staying, *reached) if host not in silent)
+        seen = {host: ServerSeen.parse(outcome.of(host.name, ServerSeen(host.address).key)) for host in asked}
+        healthy = {host.address for host, (ready, _) in seen.items() if ready}
+        helper = next((host for host in exchange.staying if host.address in healthy), None)
+        if helper is None:
+            staying = ", ".join(host.name for host in exchange.staying) or "nobody"
+            problems.append(
+                Problem("ControlPlane", f"no API server is ready of those that stay ({staying})", "look at diagnose()")
+            )
+        joined = False
+        if exchange.new is not None:
+            new = exchange.new
+            state, authority, files = WhatIsThere.parse(outcome.of(new.name, WhatIsThere().key))
+            cluster = next((own for host, (_, own) in seen.items() if own and host in exchange.staying), "")
+            joined, problem = newcomer(new.name, state, authority, files, cluster=cluster, member=None, stacked=False)
+            problems += [problem] if problem else []
+        kept = frozenset(host.name for host in exchange.leaving if exchange.new and host.name == exchange.new.name)
+        return cls(helper or exchange.after[0], frozenset(healthy), (), joined, kept, tuple(problems))
 
 
 def _addresses(exchange: Exchange, joined: bool) -> tuple[str, ...]:

@@ -18,14 +18,27 @@ __all__ = ["join_command", "reset"]
 _RESET = """\
 mkdir -p /var/lib/k8sha/keep
 for file in {keep}; do
+  mkdir -p "$(dirname "/var/lib/k8sha/keep/$file")"
   if [ -s "/etc/kubernetes/pki/$file" ]; then cp -p "/etc/kubernetes/pki/$file" "/var/lib/k8sha/keep/$file"; fi
 done
 kubeadm reset --force --cri-socket unix:///run/containerd/containerd.sock {skip}</dev/null
-rm -rf /etc/cni/net.d/*kubeadm* /var/lib/etcd/member
+rm -rf /etc/cni/net.d/*kubeadm*
 mkdir -p /etc/kubernetes/pki
+if [ ! -e /etc/etcd/etcd.env ]; then rm -rf /var/lib/etcd/member; fi # a member under systemd is nobody's leftover
 for file in {keep}; do
+  mkdir -p "$(dirname "/etc/kubernetes/pki/$file")"
   if [ -s "/var/lib/k8sha/keep/$file" ]; then mv -f "/var/lib/k8sha/keep/$file" "/etc/kubernetes/pki/$file"; fi
 done"""
+
+# kubeadm brings the files of the master that made the ticket, over those that are there.
+_OWN = """\
+own=$(mktemp -d /run/k8sha/own.XXXXXX)
+trap 'rm -rf "$own"' EXIT
+for file in {files}; do cp -p "/etc/kubernetes/pki/$file" "$own/${{file##*/}}"; done
+(
+{join}
+)
+for file in {files}; do mv -f "$own/${{file##*/}}" "/etc/kubernetes/pki/$file"; done"""
 
 _JOIN = """\
 umask 077
@@ -49,8 +62,10 @@ def join_command(
     settings: NodeSettings,
     files: str,
     recover: str,
+    own: tuple[str, ...] = (),
 ) -> Command:
-    """``kubeadm join`` of one host, with a ticket that is taken just before and given back just after."""
+    """``kubeadm join`` of one host, with a ticket that is taken just before and given back just after. ``own`` are
+    files of the PKI that are this host's, and stay so."""
     taken: list[Ticket] = []
 
     def values() -> Mapping[str, str]:
@@ -74,7 +89,7 @@ def join_command(
     return Command(
         "kubeadm join",
         done=DONE.format(files=files),
-        run=_JOIN,
+        run=_OWN.format(files=" ".join(own), join=_JOIN) if own else _JOIN,
         recover=recover,
         limit=900,
         secret_values=values,

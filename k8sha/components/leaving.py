@@ -8,6 +8,7 @@ from attrs import frozen
 
 from k8sha.components.masters import ADMIN_CONF
 from k8sha.etcd.access import DATA
+from k8sha.etcd.fence import IN_PODS, RUNNING, ended
 from k8sha.report import Diff
 from k8sha.resources.resource import STATE, Resource
 
@@ -95,17 +96,6 @@ class NodeDrained(Resource):
         return f"{self._drain('--timeout=300s')} 2>&1"
 
 
-_PARTS = "etcd|kube-apiserver|kube-controller|kube-scheduler"
-"""The programs of a control plane as the kernel shows them: 15 letters at most."""
-
-_RUNNING = f"""\
-for file in /proc/[0-9]*/comm; do
-  if {{ read -r name <"$file"; }} 2>/dev/null; then
-    case $name in {_PARTS}) process=${{file#/proc/}}; echo "${{process%/comm}} $name";; esac
-  fi
-done"""
-
-
 @frozen
 class Fenced(Resource):
     """A host that was a master and does nothing more in its cluster, also after a reboot: no kubelet, no pod, no etcd.
@@ -123,32 +113,25 @@ class Fenced(Resource):
 
     def probe(self) -> str:
         return f"""\
+{RUNNING}{IN_PODS}
 if systemctl is-active --quiet kubelet; then echo 'the kubelet runs'; fi
 if systemctl is-enabled --quiet kubelet 2>/dev/null; then echo 'the kubelet starts at boot'; fi
 for file in /etc/kubernetes/manifests/*.yaml; do if [ -e "$file" ]; then echo "$file is in place"; fi; done
 if [ -e {DATA}/member ]; then echo '{DATA}/member is in place'; fi
-{_RUNNING}"""
+{{ running; in_pods; }} | sort -un"""
 
     def diff(self, seen: bytes) -> Diff:
         return Diff(tuple(seen.decode(errors="replace").splitlines()))
 
     def apply(self) -> str:
         return f"""\
+{RUNNING}{IN_PODS}
 if [ -n "$(systemctl list-unit-files --no-legend kubelet.service)" ]; then systemctl disable --now --quiet kubelet; fi
 mkdir -p {STATE}/replaced/manifests
 for file in /etc/kubernetes/manifests/*.yaml; do
   if [ -e "$file" ]; then mv -f "$file" {STATE}/replaced/manifests/; fi
 done
-if systemctl is-active --quiet containerd; then
-  for pod in $(crictl pods -q); do
-    {{ crictl --timeout 60s stopp "$pod" && crictl rmp -f "$pod"; }} >/dev/null &
-  done
-  wait
-fi
-{{ {_RUNNING}
-}} | while read -r process name; do
-  if ! kill -KILL "$process" 2>/dev/null && [ -e "/proc/$process" ]; then echo "$name can't be ended" >&2; exit 1; fi
-done
+{ended("running; in_pods")}
 if [ -e {DATA}/member ]; then
   kept={DATA}/k8sha-kept-replaced-$(date -u +%Y%m%dT%H%M%SZ)
   mkdir -m 0700 "$kept"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import frozen
+from attrs import field, frozen
 
 from k8sha.errors import PreflightError, Problem
 from k8sha.hosts.host import Host
@@ -12,7 +12,7 @@ from k8sha.report import Diff
 from k8sha.resources.command import Command
 from k8sha.resources.resource import Condition, Resource
 
-__all__ = ["ADMIN_CONF", "DONE", "MASTER_FILES", "ApiReady", "MasterState", "first_master"]
+__all__ = ["ADMIN_CONF", "DONE", "MASTER_FILES", "ApiReady", "MasterState", "first_master", "master_files"]
 
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
 
@@ -22,6 +22,11 @@ MASTER_FILES = (
     "kubelet.conf admin.conf pki/ca.crt manifests/etcd.yaml manifests/kube-apiserver.yaml "
     "manifests/kube-controller-manager.yaml manifests/kube-scheduler.yaml"
 )
+
+
+def master_files(*, stacked: bool) -> str:
+    """What kubeadm leaves in ``/etc/kubernetes`` of a master that is done, with etcd on it or elsewhere."""
+    return MASTER_FILES if stacked else MASTER_FILES.replace(" manifests/etcd.yaml", "")
 
 
 @frozen
@@ -49,6 +54,8 @@ kubectl --server=https://{self.address}:6443 --request-timeout=5s get --raw /rea
 class MasterState(Resource):
     """How far kubeadm got on a host: ``none``, ``init begun``, ``join begun``, ``partial`` or ``done``. Only reads."""
 
+    stacked: bool = field(default=True, kw_only=True)
+
     @property
     def key(self) -> str:
         return "state of the control plane"
@@ -56,7 +63,7 @@ class MasterState(Resource):
     def probe(self) -> str:
         init, join = (Command(name, "", "").mark for name in ("kubeadm init", "kubeadm join"))
         return f"""\
-missing=$({DONE.format(files=MASTER_FILES)})
+missing=$({DONE.format(files=master_files(stacked=self.stacked))})
 if [ -e {init} ]; then echo init begun
 elif [ -e {join} ]; then echo join begun
 elif [ -z "$missing" ]; then echo done

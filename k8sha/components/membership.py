@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 from attrs import field, frozen
 
-from k8sha.components.masters import MasterState
+from k8sha.components.masters import ApiReady, MasterState
 from k8sha.etcd.access import DATA, Access
+from k8sha.etcd.clients import CLIENT_FILES
 from k8sha.etcd.conditions import url
 from k8sha.etcd.membership import membership_functions
 from k8sha.etcd.views import LOCAL, Member, list_members, members_in
@@ -16,7 +17,7 @@ from k8sha.report import Diff
 from k8sha.resources.resource import Condition, Resource
 from k8sha.waiting import NotYet
 
-__all__ = ["MemberSeen", "MembersOnly", "MembersRemoved", "WhatIsThere"]
+__all__ = ["MemberSeen", "MembersOnly", "MembersRemoved", "ServerSeen", "WhatIsThere"]
 
 _ACCESS = Access(stacked=True)
 _CURL = _ACCESS.curl
@@ -66,22 +67,56 @@ if [ -s /etc/kubernetes/pki/ca.crt ]; then sha256sum </etc/kubernetes/pki/ca.crt
 
 
 @frozen
+class ServerSeen(_Reading):
+    """Whether a master's own API server is ready, and which certificate authority it is under."""
+
+    address: str
+
+    @property
+    def key(self) -> str:
+        return "API server as it is seen from here"
+
+    def probe(self) -> str:
+        return f"""\
+{{ {ApiReady(self.address).probe()}
+}} | tail -n 1 | tr -d '\\n'
+echo
+if [ -s /etc/kubernetes/pki/ca.crt ]; then sha256sum </etc/kubernetes/pki/ca.crt; fi"""
+
+    @staticmethod
+    def parse(seen: bytes) -> tuple[bool, str]:
+        """Readiness, and the CA's hash (empty where there is none)."""
+        lines = [*seen.decode(errors="replace").splitlines(), "", ""]
+        return lines[0].strip() == "ok", (lines[1].split() or [""])[0]
+
+
+@frozen
 class WhatIsThere(_Reading):
     """What a host that is to become a master has on it already: how far kubeadm got, the CA's hash, old data."""
+
+    stacked: bool = field(default=True, kw_only=True)
 
     @property
     def key(self) -> str:
         return "what is there already"
 
+    @property
+    def _ours(self) -> str:
+        """What was brought before a join: the CA, policies' files, and a client's certificate for an etcd elsewhere."""
+        names = ("ca.crt", "ca.key", *(() if self.stacked else CLIENT_FILES))
+        paths = [
+            *(f"pki/{name}" for name in names),
+            *(f"{folder}/*" for folder in ("admission", "audit", "encryption")),
+        ]
+        return " ".join(f"! -path '/etc/kubernetes/{path}'" for path in paths)
+
     def probe(self) -> str:
         return f"""\
-{MasterState().probe()}
+{MasterState(stacked=self.stacked).probe()}
 if [ -s /etc/kubernetes/pki/ca.crt ]; then sha256sum </etc/kubernetes/pki/ca.crt; else echo none; fi
 if [ -e {DATA}/member ]; then echo {DATA}/member; fi
 if [ -d /etc/kubernetes ]; then
-  find /etc/kubernetes -type f ! -path /etc/kubernetes/pki/ca.crt ! -path /etc/kubernetes/pki/ca.key \\
-    ! -path '/etc/kubernetes/admission/*' ! -path '/etc/kubernetes/audit/*' ! -path '/etc/kubernetes/encryption/*' |
-    sort | head -n 20
+  find /etc/kubernetes -type f {self._ours} | sort | head -n 20
 fi"""
 
     @staticmethod

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from attrs import evolve
 
 from k8sha.component import Stages
 from k8sha.components.etcd import EtcdCluster
 from k8sha.components.exchange import Balancer, Exchange
-from k8sha.components.names import CertificateNames
+from k8sha.components.formation import join, names
 from k8sha.components.node import node_stages
 from k8sha.errors import ConfigError
+from k8sha.etcd.clients import client_certificates, with_etcd
 from k8sha.hosts.host import Host
-from k8sha.resources.resource import Resource
 from k8sha.stage import Stage
 
 if TYPE_CHECKING:
     from k8sha.components.control_plane import ControlPlane
 
 __all__ = ["removal", "replacement"]
-
-Join: TypeAlias = "Callable[[ControlPlane, Host], Resource]"
-"""How a host joins a control plane."""
-Names: TypeAlias = "Callable[[ControlPlane, Host, tuple[Host, ...]], CertificateNames]"
-"""kubeadm's record of these masters, as one of them has it."""
 
 
 def replacement(
@@ -35,8 +30,6 @@ def replacement(
     *,
     balancers: Iterable[Balancer],
     powered_off: bool,
-    join: Join,
-    names: Names,
 ) -> Exchange:
     """The exchange of one master for another; ``plane`` lists either of the two. Raises ConfigError."""
     after = tuple(new if host == dead else host for host in plane.hosts)
@@ -44,13 +37,15 @@ def replacement(
         raise ConfigError.of(dead.name, "is not one of the masters, nor is its replacement", _listed(plane.hosts))
     if after.count(new) > 1:
         raise ConfigError.of(new.name, "is a master already", "take a host that is none")
-    then = evolve(plane, hosts=after, etcd=EtcdCluster(after, stacked=True))
+    then = evolve(plane, hosts=after, etcd=EtcdCluster(after, stacked=True) if plane.etcd.stacked else plane.etcd)
     return Exchange(
         after=after,
         leaving=(dead,),
         new=new,
         balancers=tuple(balancers),
         components=(then,),
+        stacked=plane.etcd.stacked,
+        needs=plane.needs,
         prepare=lambda: _prepared(then, new),
         join=join(then, new),
         names=lambda host: names(then, host, after),
@@ -59,7 +54,8 @@ def replacement(
 
 
 def _prepared(plane: ControlPlane, new: Host) -> Stages:
-    """What makes the new host a node, and brings there what every API server starts with."""
+    """What makes the new host a node, brings there what every API server starts with, and makes it a client of an etcd
+    elsewhere."""
     yield from node_stages(
         (new,),
         role="master",
@@ -72,10 +68,15 @@ def _prepared(plane: ControlPlane, new: Host) -> Stages:
         yield from policy.preparation(plane.hosts)
     if files := tuple(resource for policy in plane.policies for resource in policy.files()):
         yield Stage("files of the API server", {new: files})
+    if not plane.etcd.stacked:
+        members, days = plane.etcd.hosts, plane.etcd.settings.certificate_days
+        outcome = yield Stage("what etcd's new client needs", with_etcd({new: ()}, members))
+        others = [host for host in plane.hosts if host != new]
+        yield from client_certificates((new,), members, outcome, serving=others, days=days)
 
 
 def removal(
-    plane: ControlPlane, hosts: tuple[Host, ...], *, balancers: Iterable[Balancer], powered_off: bool, names: Names
+    plane: ControlPlane, hosts: tuple[Host, ...], *, balancers: Iterable[Balancer], powered_off: bool
 ) -> Exchange:
     """Masters that go, and nobody who comes; ``plane`` may list them still. Raises ConfigError."""
     after = tuple(host for host in plane.hosts if host not in hosts)
@@ -84,6 +85,7 @@ def removal(
     return Exchange(
         after=after,
         leaving=hosts,
+        stacked=plane.etcd.stacked,
         balancers=tuple(balancers),
         names=lambda host: names(plane, host, after),
         powered_off=powered_off,

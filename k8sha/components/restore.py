@@ -26,12 +26,14 @@ from k8sha.resources.resource import Condition, Resource
 from k8sha.stage import Stage
 
 __all__ = [
+    "PODS_OF_CGROUPS",
     "AgentsAnew",
     "AgentsRun",
     "ControllersHealthy",
     "EndpointServes",
     "KubeletAnew",
     "NoPhantoms",
+    "external_members",
     "stacked_members",
 ]
 
@@ -46,25 +48,49 @@ def stacked_members(masters: tuple[Host, ...], workers: Iterable[Host], endpoint
         access=Access(stacked=True),
         hosts=masters,
         others=workers,
-        after=lambda whole: _after(whole, endpoint),
+        after=lambda whole: _after(whole, endpoint, whole.hosts, whole.alive),
         apart=lambda served: StaticPods((_API, *CONTROLLERS) if served else ()),
     )
 
 
-def _after(whole: Whole, endpoint: Endpoint) -> Stages:
-    first, masters = whole.hosts[0], whole.hosts
+def external_members(
+    hosts: tuple[Host, ...], masters: tuple[Host, ...], workers: Iterable[Host], endpoint: Endpoint
+) -> Members:
+    """An etcd on hosts of its own, with the control plane that is its client."""
+    workers = tuple(workers)
+
+    def after(whole: Whole) -> Stages:
+        nodes = tuple(host for host in whole.alive if host not in hosts)
+        yield from _after(whole, endpoint, tuple(host for host in nodes if host in masters), nodes)
+
+    return Members(
+        access=Access(stacked=False),
+        hosts=hosts,
+        others=(*masters, *workers),
+        clients=masters,
+        after=after,
+        apart=lambda served: StaticPods((_API, *CONTROLLERS) if served else ()),
+        owner="etcd:etcd",
+    )
+
+
+def _after(whole: Whole, endpoint: Endpoint, masters: tuple[Host, ...], alive: tuple[Host, ...]) -> Stages:
+    """Stages that bring these masters' programs back, and start anew what runs on all nodes that are ``alive``."""
+    if not masters:
+        return
+    first = masters[0]
     serves = EndpointServes(endpoint, whole.revision)
     served = {host: (StaticPods((_API,)), *((serves,) if host == first else ())) for host in masters}
     yield Stage("start API servers, until the endpoint answers", served)
     whole.answered()
     yield Stage("every API server is ready", {host: (ApiReady(host.address, interval=0.3),) for host in masters})
     controllers = (StaticPods(CONTROLLERS), ControllersHealthy())
-    work: dict[Host, tuple[Resource, ...]] = {host: (KubeletAnew(whole.id),) for host in whole.alive}
+    work: dict[Host, tuple[Resource, ...]] = {host: (KubeletAnew(whole.id),) for host in alive}
     work |= {host: controllers for host in masters}  # their own kubelets were stopped, and started with etcd
     yield Stage("start controllers, and other kubelets anew", work)
-    agents, nodes = AgentsAnew(whole.id, first.address), tuple(host.name for host in whole.alive)
+    agents, nodes = AgentsAnew(whole.id, first.address), tuple(host.name for host in alive)
     yield Stage("agents", {first: (agents, AgentsRun(whole.id, first.address, nodes))})
-    yield Stage("pods that no longer are", {host: (NoPhantoms(host.name),) for host in whole.alive})
+    yield Stage("pods that no longer are", {host: (NoPhantoms(host.name),) for host in alive})
 
 
 @frozen
@@ -258,9 +284,16 @@ class AgentsRun(Condition):
         return Diff(tuple(lines))
 
 
+PODS_OF_CGROUPS = (
+    r"""sed -n 's#.*/kubepods.*[-/]pod\([0-9a-f_-]*\)\(\.slice\)\{0,1\}\(/.*\)\{0,1\}$#\1#p' | tr _ - | sort -u"""
+)
+"""Shell that reads lines of ``/proc/*/cgroup`` and prints the pods in them: by uid, static ones by their hash."""
+
+
 @frozen
 class NoPhantoms(Condition):
-    """No pod runs on this host that the API server does not have for it. Asked with the kubelet's own certificate."""
+    """No pod has a process on this host that the API server does not have for it. Asked with the kubelet's own
+    certificate; what runs is what kubelet's cgroups hold, for not every host has ``crictl``."""
 
     name: str
     patience: float = field(default=180, kw_only=True)
@@ -275,7 +308,7 @@ class NoPhantoms(Condition):
         return f"""\
 if [ ! -s /etc/kubernetes/kubelet.conf ]; then exit 0; fi
 server=$(sed -n 's/^ *server: //p' /etc/kubernetes/kubelet.conf)
-crictl pods -s ready -o json | grep -o '"io.kubernetes.pod.uid": *"[^"]*"' | sed 's/.*: *"\\(.*\\)"/runs \\1/'
+cat /proc/[0-9]*/cgroup 2>/dev/null | {PODS_OF_CGROUPS} | sed 's/^/runs /'
 curl -sS --max-time 10 --cacert /etc/kubernetes/pki/ca.crt --cert {own} --key {own} \\
   -H 'Accept: application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io' \\
   "$server/api/v1/pods?fieldSelector=spec.nodeName={self.name}" | tr ',{{}}' '\\n' |

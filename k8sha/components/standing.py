@@ -50,18 +50,27 @@ def refusals(
 
 
 def newcomer(
-    host: str, state: str, authority: str, files: Sequence[str], *, cluster: str, member: Member | None
+    host: str,
+    state: str,
+    authority: str,
+    files: Sequence[str],
+    *,
+    cluster: str,
+    member: Member | None,
+    stacked: bool = True,
 ) -> tuple[bool, Problem | None]:
     """Whether a host has joined already, and otherwise why it can't.
 
     ``state`` is kubeadm's (see :class:`~k8sha.components.masters.MasterState`), ``authority`` and ``cluster`` are the
-    hashes of its CA and the cluster's, ``member`` what etcd lists at its address.
+    hashes of its CA and the cluster's, ``member`` what a ``stacked`` etcd lists at its address.
     """
     if state == "join begun":
         return False, None
     if authority not in ("none", cluster):
         return False, Problem(host, "has the certificate authority of another cluster", _WIPE)
     if state == "done":
+        if not stacked:
+            return True, None
         if member is not None and member.started and not member.learner:
             return True, None
         return False, Problem(host, "was a master, and etcd does not know it any more: it still has old data", _WIPE)

@@ -40,6 +40,12 @@ class Workers(Component):
             values = [getattr(host, attribute) for host in everyone]
             for value in sorted({value for value in values if values.count(value) > 1}):
                 problems.append(Problem("Workers", f"{attribute} {value} is given twice", "a host has one role"))
+        own = () if self.plane.etcd.stacked else self.plane.etcd.hosts
+        problems += [
+            Problem(host.name, "is a worker and a member of etcd: pods would take its disk", "a host has one role")
+            for host in self.hosts
+            if host in own
+        ]
         if problems:
             raise ConfigError(problems)
 

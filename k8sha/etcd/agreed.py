@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from attrs import field, frozen
 
@@ -57,7 +58,7 @@ for url in {urls}; do
   if [ -z "$low" ] || [ "$at" -lt "$low" ]; then low=$at; fi
 done
 if [ -x {BIN}/etcdctl ]; then
-  printf 'hashes %s\\n' "$(ETCDCTL_API=3 {BIN}/etcdctl {self.access.credentials} --command-timeout=5s \\
+  printf 'hashes %s\\n' "$(env -u ETCDCTL_API {BIN}/etcdctl {self.access.credentials} --command-timeout=5s \\
     --endpoints={",".join(self._url(address) for _, address in self.expected)} \\
     endpoint hashkv --rev "$low" -w json 2>&1 | tr -d '\\n')"
 fi"""
@@ -78,7 +79,7 @@ fi"""
         return found
 
     def _found(self, seen: bytes) -> Diff | Whole:
-        said: dict[str, list[object]] = {"status": [], "members": [], "hashes": []}
+        said: dict[str, list[Any]] = {"status": [], "members": [], "hashes": []}
         for line in seen.decode(errors="replace").splitlines():
             what, _, text = line.partition(" ")
             try:
@@ -90,18 +91,16 @@ fi"""
         except (KeyError, TypeError, ValueError, IndexError, AttributeError):
             return Diff.of(f"{self._asked(said)} gives no answer that can be read")
 
-    def _asked(self, said: dict[str, list[object]]) -> str:
+    def _asked(self, said: dict[str, list[Any]]) -> str:
         at = min(len(said["members"]), len(self.expected) - 1)
         return "etcd" if len(said["members"]) >= len(self.expected) else f"etcd on {self.expected[at][0]}"
 
-    def _judge(self, said: dict[str, list[object]]) -> Diff | Whole:
+    def _judge(self, said: dict[str, list[Any]]) -> Diff | Whole:
         lines: list[str] = []
         leaders: set[str] = set()
         names = {name for name, _ in self.expected}
         revisions: list[int] = []
         for (own, _), status, listed in zip(self.expected, said["status"], said["members"], strict=True):
-            assert isinstance(status, dict)
-            assert isinstance(listed, dict)
             revisions.append(int(status["header"]["revision"]))
             leaders.add(str(status.get("leader", "0")))
             lines += [f"{own} reports {error}" for error in status.get("errors", ())]
@@ -115,7 +114,6 @@ fi"""
         if lines:
             return Diff.of(*lines)
         (hashes,) = said["hashes"]
-        assert isinstance(hashes, list)
         found = {int(each["HashKV"]["hash"]) for each in hashes}
         if len(hashes) != len(self.expected) or len(found) != 1:
             return Diff.of(f"hashes at revision {min(revisions)} differ: {', '.join(map(str, sorted(found)))}")

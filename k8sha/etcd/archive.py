@@ -19,7 +19,6 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 import attrs
@@ -27,6 +26,7 @@ from attrs import field, frozen
 
 from k8sha.errors import BackupError, ConfigError
 from k8sha.etcd.age import Unlock, decrypted
+from k8sha.scratch import private_folder
 
 __all__ = ["DESCRIPTOR", "SNAPSHOT", "Descriptor", "Part", "opened", "write_archive"]
 
@@ -167,17 +167,18 @@ class _Chunks(io.RawIOBase):
 def opened(path: Path | str, unlock: Unlock | None = None) -> Iterator[tuple[Descriptor, Path]]:
     """The descriptor of an archive, and a folder with all that is in it, each file of the right hash.
 
-    The folder is the caller's alone (0700) and gone afterwards. Raises BackupError where the archive is damaged, is
-    encrypted and ``unlock`` is missing or wrong, or is none of ours.
+    The folder is the caller's alone (0700) and gone afterwards; where that process was killed, the next call removes
+    it. Raises BackupError where the archive is damaged, is encrypted and ``unlock`` is missing or wrong, or is none of
+    ours.
     """
     path = Path(path)
-    with TemporaryDirectory(prefix="k8sha-archive-") as folder:
+    with private_folder("archive") as folder:
         try:
             with path.open("rb") as file:
-                descriptor = _unpack(_plain(file, path, unlock), Path(folder), str(path))
+                descriptor = _unpack(_plain(file, path, unlock), folder, str(path))
         except OSError as error:
             raise BackupError.of(str(path), error.strerror or str(error), "give the path of an archive") from None
-        yield descriptor, Path(folder)
+        yield descriptor, folder
 
 
 def _plain(file: BinaryIO, path: Path, unlock: Unlock | None) -> BinaryIO:

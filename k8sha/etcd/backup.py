@@ -178,15 +178,17 @@ class _Work:
         """The programs, the snapshot, the copies (between the two: they change nothing on the host), the tidying."""
         yield Stage("etcd's programs", {self.host: (EtcdTools(self.access),)})
         snapshot = Snapshot(self.access, self.id, self.host.address, self.scratch)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._tidy_if_reached)
             outcome = yield Stage("snapshot", {self.host: (snapshot,)})
             taken = Taken.parse(outcome.of(self.host.name, snapshot.key))
             results.append(self._copied(taken))
-        except BaseException:
-            with contextlib.suppress(K8shaError):  # the next backup tidies up what can't be reached now
-                self.host.execute(tidy(self.id))
-            raise
+            undo.pop_all()
         self.host.execute(tidy(self.id))
+
+    def _tidy_if_reached(self) -> None:
+        with contextlib.suppress(K8shaError):  # the next backup tidies up what can't be reached now
+            self.host.execute(tidy(self.id))
 
     def _copied(self, taken: Taken) -> _Result:
         descriptor = _descriptor(self.host, self.access, taken)

@@ -3,12 +3,12 @@
 # k8sha_check FILE SCRATCH [MARKER]
 #   FILE is judged, and never written to. SCRATCH is a folder, made if need be, on a disk that may be written to; what a
 #   judgement makes in it, and runs from it, is gone afterwards, also if the shell that runs it is killed.
-#   MARKER, if given, is what the key k8sha/backup must hold.
+#   MARKER, if given, is what one of the keys below k8sha/backup must hold.
 #   Prints one fact a line, "name value". Where FILE is no good, the last of them is "refused CODE: WORDS", and it
 #   returns 1. See k8sha/etcd/snapshot.py for the names.
 
 # The data of a trial are kept from the disk's cache of the real member, and from its share of the processor.
-k8sha_quietly() { env -i PATH="$PATH" LC_ALL=C ETCDCTL_API=3 nice -n 19 "$@"; }
+k8sha_quietly() { env -i PATH="$PATH" LC_ALL=C nice -n 19 "$@"; }
 
 k8sha_refuse() {
   printf 'refused %s: %s\n' "$1" "$(printf '%s' "$2" | tr '\n\t' '  ' | tail -c 400)"
@@ -94,7 +94,7 @@ k8sha_trial() {
     k8sha_refuse revision "an etcd made of it is at revision ${k8sha_trial:-none}, and the file at $k8sha_revision"
     return
   fi
-  k8sha_found=$(k8sha_ask get k8sha/backup --print-value-only)
+  k8sha_found=$(k8sha_ask get k8sha/backup --prefix --sort-by=MODIFY --order=DESCEND --limit=1 --print-value-only)
   if [ -n "$k8sha_found" ]; then printf 'marker %s\n' "$k8sha_found"; fi
   k8sha_found=$(k8sha_ask get k8sha/identity --print-value-only)
   if [ -n "$k8sha_found" ]; then printf 'identity %s\n' "$k8sha_found"; fi
@@ -159,7 +159,7 @@ k8sha_check() {
     k8sha_written "$1" >"$k8sha_dir/written"
     cat "$k8sha_dir/written"
     k8sha_newer && k8sha_status "$1" && k8sha_trial "$1" || exit 1
-    if [ -n "${3:-}" ] && [ "$(k8sha_ask get k8sha/backup --print-value-only)" != "$3" ]; then
+    if [ -n "${3:-}" ] && ! k8sha_ask get k8sha/backup --prefix --print-value-only | grep -qxF -e "$3"; then
       k8sha_refuse marker "the marker that was written before it was taken is not in it"
       exit 1
     fi

@@ -17,7 +17,19 @@ from k8sha.etcd.record import OPEN
 from k8sha.report import Diff
 from k8sha.resources.resource import Resource
 
-__all__ = ["CONTROLLERS", "FENCED", "MANIFESTS", "RUNNING", "Fenced", "StaticPods", "UnitFenced", "UnitRuns"]
+__all__ = [
+    "CONTROLLERS",
+    "FENCED",
+    "IN_PODS",
+    "MANIFESTS",
+    "RUNNING",
+    "Begun",
+    "Fenced",
+    "StaticPods",
+    "UnitFenced",
+    "UnitRuns",
+    "ended",
+]
 
 MANIFESTS = "/etc/kubernetes/manifests"
 FENCED = "/etc/kubernetes/k8sha-fenced"
@@ -30,7 +42,10 @@ _PARTS = ("kube-apiserver", *CONTROLLERS, "etcd")
 RUNNING = f"""\
 running() {{
   for process in /proc/[0-9]*; do
-    if ! {{ read -r name <"$process/comm"; }} 2>/dev/null; then continue; fi
+    if ! {{ read -r name <"$process/comm" && read -r state <"$process/stat"; }} 2>/dev/null; then continue; fi
+    case ${{state##*") "}} in
+      [ZX]*) if [ "$(ls "$process/task" 2>/dev/null | wc -l)" -le 1 ]; then continue; fi ;; # it has ended, to be reaped
+    esac
     case $name in
       kube-apiserver | kube-controller | kube-scheduler) echo "${{process#/proc/}} $name" ;;
       etcd)
@@ -47,12 +62,32 @@ running() {{
 """
 """Shell whose ``running`` prints what there is of a control plane on a host: process ids and the kernel's names."""
 
-_ENDED = """\
-running | while read -r process name; do
-  if kill -KILL "$process" 2>/dev/null; then timeout 30 tail --pid="$process" -f /dev/null; fi
-done
-left=$(running)
-if [ -n "$left" ]; then echo "does not end: $left" >&2; exit 1; fi"""
+IN_PODS = """\
+in_pods() {
+  for file in $(grep -ls /kubepods /proc/[0-9]*/cgroup); do
+    process=${file%/cgroup}
+    if ! { read -r name <"$process/comm" && read -r state <"$process/stat"; } 2>/dev/null; then continue; fi
+    case ${state##*") "} in [ZX]*) ;; *) echo "${process#/proc/} $name" ;; esac
+  done
+}
+"""
+"""Shell whose ``in_pods`` prints the same of all that runs in a pod, by kubelet's cgroups: crictl is not everywhere."""
+
+
+def ended(listed: str = "running") -> str:
+    """Shell that kills what the command ``listed`` prints, and waits until it prints nothing; needs :data:`RUNNING`."""
+    return f"""\
+tries=0
+while :; do
+  left=$({listed})
+  if [ -z "$left" ]; then break; fi
+  if [ $tries -ge 300 ]; then echo "does not end: $left" >&2; exit 1; fi
+  tries=$((tries + 1))
+  echo "$left" | while read -r process name; do
+    if ! kill -KILL "$process" 2>/dev/null; then continue; fi
+  done
+  sleep 0.2
+done"""
 
 
 def _begun(mark: str) -> str:
@@ -97,13 +132,37 @@ for name in {" ".join(_PARTS)}; do
   if [ -e "{MANIFESTS}/$name.yaml" ]; then mv -f "{MANIFESTS}/$name.yaml" {FENCED}/; fi
 done
 sync {FENCED} {MANIFESTS}
-if systemctl is-active --quiet containerd; then
-  for pod in $(crictl pods -q --namespace kube-system --label tier=control-plane); do
-    {{ crictl --timeout 60s stopp "$pod" && crictl --timeout 60s rmp -f "$pod"; }} >/dev/null &
-  done
-  wait
-fi
-{_ENDED}"""
+{ended()}"""
+
+
+@frozen
+class Begun(Resource):
+    """A host without a member has the record of what is open, and with ``mark`` that it is past its fence.
+
+    Its own state is all that a run after a kill goes by, as it is on members' hosts.
+    """
+
+    record: str
+    mark: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.mark} is marked"
+
+    def probe(self) -> str:
+        return f"if [ -e {OPEN}/{self.mark} ]; then cat {OPEN}/record.json; fi"
+
+    def diff(self, seen: bytes) -> Diff:
+        return Diff() if seen.decode(errors="replace").strip() == self.record else Diff.of(f"+ {OPEN}/{self.mark}")
+
+    def apply(self) -> str:
+        return f"""\
+umask 077
+mkdir -p {OPEN}
+printf '%s\\n' {shlex.quote(self.record)} >{OPEN}/record.new
+mv -f {OPEN}/record.new {OPEN}/record.json
+: >{OPEN}/{self.mark}
+sync {OPEN}"""
 
 
 @frozen
@@ -167,7 +226,7 @@ running"""
 {RUNNING}
 {_begun(self.mark)}
 systemctl disable --now --quiet {shlex.quote(self.unit)}
-{_ENDED}"""
+{ended()}"""
 
 
 @frozen

@@ -26,7 +26,7 @@ from k8sha.etcd.member import (
     service,
     unit,
 )
-from k8sha.etcd.membership import LearnerAdded, Promoted
+from k8sha.etcd.membership import LearnerAdded, MembersGone, Promoted
 from k8sha.etcd.quorum import no_removal
 from k8sha.etcd.tools import etcd_release
 from k8sha.etcd.views import MemberView, View, members_in
@@ -116,6 +116,7 @@ def install_members(hosts: Sequence[Host], settings: EtcdSettings) -> _Steps:
             yield Stage("every member is healthy", {asker: (_healthy(members),)})
         order = sorted(members, key=lambda host: host in seen.views and seen.views[host].leads)
         yield Stage("members", {host: (*parts(host), _healthy(members)) for host in order}, batch=1)
+    yield from _lost_go([host for host in hosts if host not in members], members, seen)
     for host in hosts:
         if host not in members:
             yield from _join(host, members, seen, parts)
@@ -195,6 +196,35 @@ def _promote(learners: Sequence[Host], asker: Host) -> _Steps:
         yield Stage(f"{host} becomes a voter", {asker: (Promoted(address=host.address),)})
 
 
+def _lost_go(lost: Sequence[Host], members: Sequence[Host], seen: _Seen) -> _Steps:
+    """Of several members whose data is gone all are removed before the first joins anew: etcd adds nobody while one
+    of its voters is away (isConnectedFullySince in etcdserver/server.go). A single one goes as it joins."""
+    addresses = {host.address for host in lost}
+    if seen.reference is None or len([each for each in seen.reference.voters if each.address in addresses]) < 2:
+        return
+    yield Stage("the members that are left are healthy", {members[0]: (_healthy(members),)})
+    yield from _look(members, seen)
+    if (reference := seen.reference) is None:
+        return
+    gone = [member for member in reference.voters if member.address in addresses]
+    voters = {member.address: str(member) for member in reference.voters}
+    healthy = [voters[host.address] for host in seen.led if host.address in voters and host not in lost]
+    left = list(voters.values())
+    for member in gone:
+        _refuse_removal(str(member), left, healthy)
+        left.remove(str(member))
+    for host in lost:
+        if host.address in voters and seen.runs(host):  # its files are gone from under it
+            yield Stage(f"{host} stops", {host: (Service("etcd", active=False),)})
+    asker = next(iter(seen.led), members[0])
+    yield Stage("members whose data is gone", {asker: (MembersGone(addresses=tuple(each.address for each in gone)),)})
+
+
+def _refuse_removal(member: str, voters: Sequence[str], healthy: Sequence[str]) -> None:
+    if refusal := no_removal(member, voters, healthy):
+        raise PreflightError([Problem(member, f"has lost its data; {refusal}", "see the documentation")])
+
+
 def _join(host: Host, members: Sequence[Host], seen: _Seen, parts: _Parts) -> _Steps:
     """A host without data becomes a member, the others being healthy."""
     yield Stage("the other members are healthy", {members[0]: (_healthy(members),)})
@@ -205,8 +235,7 @@ def _join(host: Host, members: Sequence[Host], seen: _Seen, parts: _Parts) -> _S
         voters = {member.address: str(member) for member in reference.voters}
         healthy = [voters[each.address] for each in seen.led if each.address in voters and each != host]
         for member in old:
-            if refusal := no_removal(str(member), list(voters.values()), healthy):
-                raise PreflightError([Problem(host.name, f"has lost its data; {refusal}", "see the documentation")])
+            _refuse_removal(str(member), list(voters.values()), healthy)
     if seen.runs(host):  # its files are gone from under it
         yield Stage(f"{host} stops", {host: (Service("etcd", active=False),)})
     added = LearnerAdded(address=host.address)

@@ -12,8 +12,10 @@ from k8sha.errors import HostErrors, K8shaError, PreflightError, Problem, Unreac
 from k8sha.etcd.access import Access
 from k8sha.etcd.agreed import Agreed
 from k8sha.etcd.fence import Fenced, StaticPods, UnitFenced, UnitRuns
+from k8sha.etcd.record import Closed
 from k8sha.hosts.host import Host
 from k8sha.resources.resource import Resource
+from k8sha.stage import Stage
 
 __all__ = ["Members", "Whole", "reached"]
 
@@ -37,7 +39,9 @@ class Members:
     """An etcd, as a restore sees it: hosts, and what must be done on them to stop and start a member.
 
     ``after`` are the stages that follow once etcd is whole on some of these hosts; ``others`` are the hosts that only
-    those stages need. ``apart`` is what starts the rest of a host again where etcd can't be waited for.
+    those stages need. ``clients`` are those of them whose API servers are clients of this etcd: stopped before new
+    data are served, and started by ``after``. ``apart`` is what starts the rest of a host again where etcd can't be
+    waited for.
     """
 
     access: Access
@@ -45,7 +49,18 @@ class Members:
     others: tuple[Host, ...] = ()
     after: Callable[[Whole], Stages] | None = None
     apart: Callable[[bool], Resource] | None = None
+    clients: tuple[Host, ...] = ()
     owner: str = "root:root"
+
+    def clients_in(self, alive: tuple[Host, ...]) -> tuple[Host, ...]:
+        """Those of the clients that are reached."""
+        return tuple(host for host in self.clients if host in alive)
+
+    def over(self, name: str, alive: tuple[Host, ...]) -> Stages:
+        """Nothing is open on any host any more. Members come last: what is open there is what a run goes on with."""
+        if clients := self.clients_in(alive):
+            yield Stage("over on API servers' hosts", {host: (Closed(name),) for host in clients})
+        yield Stage("over", {host: (Closed(name),) for host in self.hosts if host in alive})
 
     def fence(self, until: str, mark: str) -> Resource:
         """What stops a member for certain."""

@@ -18,7 +18,7 @@ from k8sha.etcd.access import DATA, Access
 from k8sha.etcd.alarms import AlarmsGone
 from k8sha.etcd.changes import look, members_at, refuse_rejoin
 from k8sha.etcd.conditions import CaughtUp, MembersHealthy, url
-from k8sha.etcd.fence import FENCED, MANIFESTS, RUNNING, StaticPods
+from k8sha.etcd.fence import FENCED, MANIFESTS, RUNNING, StaticPods, ended
 from k8sha.etcd.membership import LearnerAdded, Promoted
 from k8sha.etcd.views import members_in
 from k8sha.hosts.host import Host
@@ -68,14 +68,7 @@ systemctl stop kubelet
 mkdir -p -m 0700 {FENCED}
 if [ -e {MANIFESTS}/etcd.yaml ]; then mv -f {MANIFESTS}/etcd.yaml {FENCED}/; fi
 sync {FENCED} {MANIFESTS}
-for pod in $(crictl pods -q --namespace kube-system --label component=etcd); do
-  {{ crictl --timeout 60s stopp "$pod" && crictl --timeout 60s rmp -f "$pod"; }} >/dev/null
-done
-etcd | while read -r process name; do
-  if kill -KILL "$process" 2>/dev/null; then timeout 30 tail --pid="$process" -f /dev/null; fi
-done
-left=$(etcd)
-if [ -n "$left" ]; then echo "does not end: $left" >&2; exit 1; fi
+{ended("etcd")}
 if [ -e {DATA}/member ]; then
   kept={DATA}/k8sha-kept-{self.id}
   mkdir -p -m 0700 "$kept"

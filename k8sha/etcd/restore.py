@@ -18,9 +18,10 @@ from k8sha.errors import BackupError, ConfigError, PreflightError, Problem
 from k8sha.etcd.age import Unlock
 from k8sha.etcd.backup import Backup
 from k8sha.etcd.data import SNAPSHOT, Exchanged, Judgement, Prepared, Proven
+from k8sha.etcd.fence import Begun, Fenced
 from k8sha.etcd.given import Given, given
 from k8sha.etcd.members import Members, Whole, reached
-from k8sha.etcd.record import Closed, Forgotten, Record, Written, bump_for
+from k8sha.etcd.record import Forgotten, Record, Written, bump_for
 from k8sha.etcd.restored import Restored, restored_notes
 from k8sha.etcd.snapshot import SnapshotFacts
 from k8sha.etcd.standing import Looked, Standing
@@ -116,15 +117,21 @@ class _Restore:
         exchanged = Exchanged(record.id, owner=self.members.owner)
         stop = self.members.fence("exchanged", "fencing")
         yield Stage("stop the old, new data in place", {host: (stop, exchanged) for host in self.hosts})
+        clients = self.members.clients_in(self.alive)
+        past = f"started-{record.id}"
+        if clients:  # after the members, whose marks say that a restore is open
+            yield Stage("stop API servers", {host: (Fenced(until=past),) for host in clients})
         agreed = self.members.agreed(self.hosts, above=record.reached if done.raised else 0)
         outcome = yield Stage("start etcd", {host: (self.members.start(), agreed) for host in self.hosts})
         done.revision = max(agreed.whole(outcome.of(host.name, agreed.key)).revision for host in self.hosts)
         done.answered()
+        if clients:
+            yield Stage("API servers may start", {host: (Begun(record.json(), past),) for host in clients})
         if self.members.after is not None:
             yield from self.members.after(
                 Whole(id=record.id, hosts=self.hosts, alive=self.alive, revision=done.revision, answered=done.answered)
             )
-        yield Stage("over", {host: (Closed(record.id),) for host in self.hosts})
+        yield from self.members.over(record.id, self.alive)
 
     def _close(self, record: Record, done: _Done) -> Stages:
         """The end of a restore that was killed while it was being closed: some hosts have it behind them already."""
@@ -135,7 +142,7 @@ class _Restore:
         done.revision = max(agreed.whole(outcome.of(host.name, agreed.key)).revision for host in self.hosts)
         done.raised = done.revision >= record.bump
         done.answered()
-        yield Stage("over", {host: (Closed(record.id),) for host in self.hosts})
+        yield from self.members.over(record.id, self.alive)
 
     def _make_ready(
         self, record: Record, standing: dict[Host, Standing]

@@ -12,9 +12,12 @@ from k8sha.etcd.certificates import PKI
 from k8sha.report import Diff
 from k8sha.resources.resource import STATE, KnownAfter, Resource
 
-__all__ = ["Request", "Sealed", "Signed"]
+__all__ = ["CLIENT", "Request", "Sealed", "Signed"]
 
 _SIGNED = f"{STATE}/etcd/signed"
+
+CLIENT = "apiserver-etcd-client"
+"""An API server's certificate for etcd: kubeadm's name for its files."""
 
 
 @frozen
@@ -40,8 +43,14 @@ authorityKeyIdentifier = keyid
 {names}"""
 
 
+def _subject(request: Request) -> str:
+    if request.name == CLIENT:
+        return f"/O={CLIENT}/CN={request.host}"
+    return "/CN=etcd-healthcheck-client" if request.name == "healthcheck-client" else f"/CN={request.host}"
+
+
 def _extensions(request: Request) -> str:
-    if request.name == "healthcheck-client":
+    if request.name in ("healthcheck-client", CLIENT):
         return _EXTENSIONS.format(usage="clientAuth", names="")
     names = f"DNS:{request.host}, DNS:localhost, IP:{request.address}, IP:127.0.0.1, IP:::1"
     return _EXTENSIONS.format(usage="serverAuth, clientAuth", names=f"subjectAltName = {names}\n")
@@ -112,13 +121,12 @@ shown() {{
             "trap 'rm -rf csr ext' EXIT"
         ]
         for each in self.requests:
-            subject = "/CN=etcd-healthcheck-client" if each.name == "healthcheck-client" else f"/CN={each.host}"
             parts.append(f"""\
 echo {each.csr} | base64 -d | openssl req -inform DER -out csr
 cat >ext <<'END'
 {_extensions(each)}END
 openssl x509 -req -in csr -CA {PKI}/ca.crt -CAkey {PKI}/ca.key -set_serial "0x$(openssl rand -hex 16)" -sha256 \\
-  -days {self.days} -extfile ext -subj {shlex.quote(subject)} -out {each.id}.crt 2>said ||
+  -days {self.days} -extfile ext -subj {shlex.quote(_subject(each))} -out {each.id}.crt 2>said ||
   {{ cat said >&2; exit 1; }}""")
         for sealing in self.sealed:
             own = self._own(sealing)

@@ -4,7 +4,7 @@
 
 k8sha_member() {
   # shellcheck disable=SC2086 # the options are words
-  ETCDCTL_API=3 timeout 600 "$BIN/etcdctl" --endpoints=https://127.0.0.1:2379 $CREDENTIALS "$@"
+  env -u ETCDCTL_API timeout 600 "$BIN/etcdctl" --endpoints=https://127.0.0.1:2379 $CREDENTIALS "$@"
 }
 
 # k8sha_place KIB FOLDER...: prints the first folder with that much room, off etcd's own disk where there is one, and
@@ -35,7 +35,8 @@ k8sha_place() {
 # The room of a snapshot and of its trial, in KiB: three times the data, and etcd's logs.
 k8sha_need() { echo $(($(stat -L -c %s "$DATA/member/snap/db") * 3 / 1024 + 160 * 1024)); }
 
-# k8sha_mark ID: writes the marker that the snapshot must hold, and prints it; names the cluster if nobody did.
+# k8sha_mark ID: writes the marker that the snapshot must hold, and prints it; names the cluster if nobody did. Each host
+# has a key of its own: the members of a cluster are backed up at the same time.
 k8sha_mark() {
   k8sha_name=$(k8sha_member get k8sha/identity --print-value-only) || return
   if [ -z "$k8sha_name" ]; then
@@ -45,7 +46,7 @@ k8sha_mark() {
       k8sha_member txn >/dev/null || return
   fi
   k8sha_marker="{\"id\":\"$1\",\"time\":\"$(date -u +%Y-%m-%dT%H:%M:%SZ)\",\"host\":\"$(uname -n)\"}"
-  k8sha_member put k8sha/backup "$k8sha_marker" >/dev/null || return
+  k8sha_member put "k8sha/backup/$(uname -n)" "$k8sha_marker" >/dev/null || return
   echo "$k8sha_marker"
 }
 

@@ -11,8 +11,9 @@ from attrs import define, field, frozen
 from k8sha.component import Stages
 from k8sha.errors import PreflightError, Problem
 from k8sha.etcd.data import KeptDeleted, PutBack
+from k8sha.etcd.fence import Begun, Fenced
 from k8sha.etcd.members import Members, Whole, reached
-from k8sha.etcd.record import OPEN, PLACE, Closed, Forgotten, Record
+from k8sha.etcd.record import OPEN, PLACE, Forgotten, Record
 from k8sha.etcd.standing import Looked, Standing
 from k8sha.events import Listener
 from k8sha.hosts.host import Host
@@ -128,9 +129,12 @@ def _stages(members: Members, alive: tuple[Host, ...], found: _Found) -> Stages:
         found.members = hosts
         yield Stage("a restore that had not begun", {host: (Forgotten(),) for host in hosts})
         return
+    clients, past = members.clients_in(alive), f"restarted-{record.id}"
     put_back = PutBack(record.id, owner=members.owner)
     take_back = (Reopened(record), members.fence("put-back", "fencing"), put_back)
     outcome = yield Stage("stop the new, kept data in place", {host: take_back for host in hosts})
+    if clients:
+        yield Stage("stop API servers", {host: (Fenced(until=past),) for host in clients})
     found.members = tuple(host for host in hosts if b"member" in outcome.of(host.name, put_back.key).split())
     found.without = tuple(host for host in hosts if host not in found.members)
     found.serving = len(found.members) > (len(record.members) + len(record.left_out)) // 2
@@ -138,6 +142,8 @@ def _stages(members: Members, alive: tuple[Host, ...], found: _Found) -> Stages:
         agreed = members.agreed(found.members, among=True)
         outcome = yield Stage("start etcd", {host: (members.start(), agreed) for host in found.members})
         revision = agreed.whole(outcome.of(found.members[0].name, agreed.key)).revision
+        if clients:
+            yield Stage("API servers may start", {host: (Begun(record.json(), past),) for host in clients})
         if members.after is not None:
             whole = Whole(
                 id=f"{record.id}-undone", hosts=found.members, alive=alive, revision=revision, answered=lambda: None
@@ -146,8 +152,9 @@ def _stages(members: Members, alive: tuple[Host, ...], found: _Found) -> Stages:
     else:
         yield Stage("start etcd", {host: (members.start(),) for host in found.members})
     if members.apart is not None:
-        yield Stage("the rest of the hosts", {host: (members.apart(host in found.members),) for host in hosts})
-    yield Stage("over", {host: (Closed(f"{record.id}-undone"),) for host in hosts})
+        rest = {host: (members.apart(host in found.members),) for host in hosts if not members.clients}
+        yield Stage("the rest of the hosts", rest | {host: (members.apart(True),) for host in clients})
+    yield from members.over(f"{record.id}-undone", alive)
 
 
 def _is_closed(record: Record, standing: dict[Host, Standing]) -> bool:

@@ -95,6 +95,13 @@ def test_a_good_run_leaves_an_archive_that_can_be_read(scheduled: Scheduled) -> 
     assert not list(scheduled.copies.glob(".making*"))
 
 
+def test_another_members_backup_at_the_same_time_spoils_nothing(scheduled: Scheduled) -> None:
+    """Timers of all members may go off together: each proves its snapshot by its own marker."""
+    (scheduled.etcd.told / "also-marker").touch()
+    good_runs(scheduled, 1)
+    assert scheduled.told()["last_run_success"] == "1"
+
+
 def test_30_days_of_failing_backups_remove_none_that_is_good(scheduled: Scheduled) -> None:
     """Two runs a day, each failing in another way; the clock stands still for none of them."""
     good_runs(scheduled, KEEP + 2)

@@ -20,15 +20,17 @@ from attrs import define, field
 
 from k8sha.components.membership import MembersRemoved
 from k8sha.etcd.access import Access
+from k8sha.etcd.agreed import Agreed
 from k8sha.etcd.alarms import AlarmsGone
 from k8sha.etcd.conditions import CaughtUp
 from k8sha.etcd.membership import LearnerAdded, Promoted
+from k8sha.etcd.tools import BIN
 from k8sha.etcd.views import LOCAL
 from k8sha.resources.resource import Resource
 
 from .local import SHELLS
 
-ETCD, CURL = shutil.which("etcd"), shutil.which("curl")
+ETCD, CURL, ETCDCTL = (shutil.which(name) for name in ("etcd", "curl", "etcdctl"))
 STACKED = Access(stacked=True)
 ADDRESSES = ("127.0.57.11", "127.0.57.12", "127.0.57.13")
 
@@ -175,3 +177,17 @@ def test_a_member_joins_anew_and_its_alarm_goes_with_the_old_one(members: Member
     members.make_so(Promoted(address=ill, access=STACKED), lead)
     until(lambda: members.writes(ill), "it serves")
     assert members.ids(lead)[ill] != old
+
+
+@pytest.mark.skipif(ETCDCTL is None, reason="needs the program etcdctl")
+def test_all_agree_on_their_keys(members: Members) -> None:
+    """The hashes come from etcdctl, whose words vary with its version."""
+    expected = tuple((f"m-{address.rpartition('.')[2]}", address) for address in ADDRESSES)
+    (members.folder / "etcdctl").write_text(
+        f'#!/bin/sh\nexec {ETCDCTL} --insecure-transport=false --insecure-skip-tls-verify "$@"\n'
+    )
+    (members.folder / "etcdctl").chmod(0o755)
+    agreed = Agreed(Access(stacked=True), expected)
+    text = agreed.probe().replace(BIN, str(members.folder)).replace(STACKED.credentials, "")
+    until(lambda: not agreed.diff(members.run(text, ADDRESSES[0]).encode()), "they agree")
+    assert agreed.whole(members.run(text, ADDRESSES[0]).encode()).revision > 0

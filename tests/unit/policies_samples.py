@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from k8sha.components.apiserver import Volume, with_policies
+from k8sha.components.apiserver_change import ApiServerManifest, UnfinishedChange
 from k8sha.components.apiserver_host import (
     ApiServerArguments,
-    ApiServerManifest,
     ApiServerPod,
     ApiServerRuns,
     KubeadmConfig,
     NotEncrypted,
-    UnfinishedChange,
 )
 from k8sha.policies.keys import ApiServerKeys, MadeKey, OnlyThese, Rewritten, config_path, key_path
 from k8sha.resources import Resource

@@ -14,7 +14,7 @@ from k8sha.components.restore import (
 from k8sha.etcd.access import Access
 from k8sha.etcd.agreed import Agreed
 from k8sha.etcd.data import Exchanged, Judgement, KeptDeleted, Prepared, Proven, PutBack
-from k8sha.etcd.fence import CONTROLLERS, Fenced, StaticPods, UnitFenced, UnitRuns
+from k8sha.etcd.fence import CONTROLLERS, Begun, Fenced, StaticPods, UnitFenced, UnitRuns
 from k8sha.etcd.record import Closed, Forgotten, Record, Written
 from k8sha.etcd.standing import Looked
 from k8sha.etcd.undo import Reopened
@@ -38,6 +38,7 @@ RESTORE_SAMPLES: dict[str, Resource] = {
     "restore-agents-anew": AgentsAnew("0a1b2c3d", "192.168.56.10"),
     "restore-agents-run": AgentsRun("0a1b2c3d", "192.168.56.10", ("master-1", "worker-1")),
     "restore-agreed": Agreed(STACKED, (("master-1", "192.168.56.10"), ("master-2", "192.168.56.11")), above=9617),
+    "restore-begun": Begun(RECORD.json(), "started-0a1b2c3d"),
     "restore-closed": Closed("0a1b2c3d"),
     "restore-controllers-healthy": ControllersHealthy(),
     "restore-endpoint-serves": EndpointServes(Endpoint("192.168.56.100"), 1_000_005_000),

@@ -10,14 +10,15 @@ from pathlib import Path
 
 from k8sha.addons.host_routes import NodeReady
 from k8sha.addons.storage import NfsAnswers
-from k8sha.components.control_plane import ApiReady, MasterState
 from k8sha.components.etcd import StackedEtcdHealthy
 from k8sha.components.leaving import Fenced, NodeDrained, NodesForgotten
-from k8sha.components.membership import MemberSeen, MembersOnly, MembersRemoved, WhatIsThere
+from k8sha.components.masters import ApiReady, MasterState
+from k8sha.components.membership import MemberSeen, MembersOnly, MembersRemoved, ServerSeen, WhatIsThere
 from k8sha.components.names import CertificateNames
 from k8sha.etcd.access import Access
 from k8sha.etcd.alarms import AlarmsGone
 from k8sha.etcd.certificates import AuthorityKey, PrivateKeys
+from k8sha.etcd.clients import ClientKey, ServingAuthority
 from k8sha.etcd.conditions import CaughtUp, MembersHealthy
 from k8sha.etcd.maintenance import Compacted, Defragmented, Disarmed, LeaderMoved
 from k8sha.etcd.member import InitialCluster, MemberState
@@ -107,6 +108,7 @@ SAMPLES: dict[str, Resource] = {
     "etcd-alarms-gone": AlarmsGone(Access(stacked=True)),
     "etcd-authority-key": AuthorityKey("c2VhbGVk"),
     "etcd-caught-up": CaughtUp("192.168.56.12"),
+    "etcd-client-key": ClientKey("master-1"),
     "etcd-compacted": Compacted(Access(stacked=False), 77),
     "etcd-defragmented": Defragmented(Access(stacked=True), "6f2a"),
     "etcd-disarmed": Disarmed(Access(stacked=False)),
@@ -134,6 +136,8 @@ SAMPLES: dict[str, Resource] = {
         ),
         (Sealed("master-1", ""), Sealed("master-2", "Y3J0")),
     ),
+    "etcd-serving-authority": ServingAuthority(),
+    "etcd-signed-for-api-servers": Signed((Request("master-1", "192.168.56.10", "apiserver-etcd-client", "Y3Ny"),)),
     "etcd-snapshot": Snapshot(Access(stacked=True), "6f2a", "192.168.56.10"),
     "etcd-tools": EtcdTools(Access(stacked=False)),
     "etcd-tools-stacked": EtcdTools(Access(stacked=True)),
@@ -148,6 +152,9 @@ SAMPLES: dict[str, Resource] = {
     "in-rotation": InRotation(HAProxy(), "master-1", False),
     "kubelet": Kubelet(),
     "link": Link("/etc/systemd/system/zram.swap", "/dev/null"),
+    "master-server-seen": ServerSeen("192.168.56.10"),
+    "master-state-etcd-elsewhere": MasterState(stacked=False),
+    "what-is-there-etcd-elsewhere": WhatIsThere(stacked=False),
     "master-state": MasterState(),
     "member-seen": MemberSeen(),
     "members-only": MembersOnly((("master-1", "192.168.56.10"), ("master-2", "192.168.56.11"))),

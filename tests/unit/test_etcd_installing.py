@@ -13,7 +13,7 @@ from k8sha.components.etcd import EtcdCluster
 from k8sha.errors import ConfigError, PreflightError
 from k8sha.etcd.installing import install_members
 from k8sha.etcd.member import EtcdSettings, InitialCluster, environment
-from k8sha.etcd.membership import LearnerAdded, Promoted
+from k8sha.etcd.membership import LearnerAdded, MembersGone, Promoted
 from k8sha.hosts import Host
 from k8sha.report import Outcome
 from k8sha.resources import Resource
@@ -104,6 +104,26 @@ def test_the_first_host_having_lost_all_joins_and_begins_nothing() -> None:
     asked = walk(host_shows(data=tuple(HOSTS[1:]), views=views))
     assert begun(asked) == [("master-1", False)]
     assert [name for name, each in asked if isinstance(each, LearnerAdded)] == ["master-3"]  # the leader does it
+
+
+def test_of_several_that_lost_all_every_one_goes_before_the_first_joins() -> None:
+    """etcd refused the first of them as ``unhealthy cluster`` for as long as the second was a voter that was away."""
+    five = [*HOSTS, node("master-4", 13), node("master-5", 14)]
+    members = listed(*five)
+    alive = five[1:4]
+    views = {host: view(host, members, five[2]) for host in alive}
+    asked = walk(host_shows(data=tuple(alive), marked=tuple(five), views=views), five)
+    changes = [each for _, each in asked if isinstance(each, MembersGone | LearnerAdded)]
+    assert isinstance(changes[0], MembersGone)
+    assert changes[0].addresses == ("192.168.56.10", "192.168.56.14")
+    assert [type(each).__name__ for each in changes[1:]] == ["LearnerAdded"] * 2
+
+
+def test_three_lost_of_five_are_refused_with_the_arithmetic() -> None:
+    five = [*HOSTS, node("master-4", 13), node("master-5", 14)]
+    views = {host: view(host, listed(*five), None) for host in five[:2]}
+    with pytest.raises(PreflightError, match="3 of 5 voters must agree to it"):
+        walk(host_shows(data=tuple(five[:2]), marked=tuple(five), views=views), five)
 
 
 def test_a_learner_of_a_run_that_was_killed_is_promoted() -> None:

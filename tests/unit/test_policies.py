@@ -13,6 +13,7 @@ from attrs import define, field
 
 from k8sha import Cluster, ClusterSettings, ConfigError, ControlPlane, Endpoint, Host, KubeError, NotYet, Upstream
 from k8sha.components.apiserver_host import ApiServerRuns
+from k8sha.components.formation import cluster_configuration
 from k8sha.events import ignore
 from k8sha.kube import Api, Json
 from k8sha.policies import AuditLog, EncryptionAtRest, Namespace, Nodes, PodSecurityDefaults, SampleApp
@@ -66,7 +67,7 @@ def test_the_default_policy_never_has_bodies() -> None:
 @pytest.mark.parametrize("version", ["1.30.14", "1.33.13"])
 def test_policies_reach_kubeadm_in_the_words_of_its_version(version: str) -> None:
     policies = (AuditLog(), EncryptionAtRest(), PodSecurityDefaults(version=version))
-    server: Json = plane(version=version, policies=policies)._cluster_config()["apiServer"]
+    server: Json = cluster_configuration(plane(version=version, policies=policies))["apiServer"]
     extra = server["extraArgs"]
     values = extra if isinstance(extra, Mapping) else {item["name"]: item["value"] for item in extra}
     assert isinstance(extra, Mapping) == version.startswith("1.30")

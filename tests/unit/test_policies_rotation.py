@@ -9,7 +9,8 @@ from attrs import define, field
 
 from k8sha import Endpoint, Host, Version
 from k8sha.components.apiserver import ApiServers, policy_stages
-from k8sha.components.apiserver_host import ApiServerManifest, KubeadmConfig, flags_of
+from k8sha.components.apiserver_change import ApiServerManifest
+from k8sha.components.apiserver_host import KubeadmConfig, flags_of
 from k8sha.components.kubeadm import ClusterSettings, cluster_config
 from k8sha.policies import EncryptionAtRest
 from k8sha.policies.keys import IDENTITY, ApiServerKeys, Key, MadeKey, OnlyThese, Rewritten

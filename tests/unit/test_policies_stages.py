@@ -10,8 +10,9 @@ import pytest
 
 from k8sha import ClusterSettings, ControlPlane, Endpoint, Host, Upstream
 from k8sha.components import control_plane
+from k8sha.components.apiserver_change import ApiServerManifest, UnfinishedChange
 from k8sha.components.apiserver_host import MANIFEST as PATH
-from k8sha.components.apiserver_host import ApiServerManifest, KubeadmConfig, UnfinishedChange
+from k8sha.components.apiserver_host import KubeadmConfig
 from k8sha.policies import AuditLog, EncryptionAtRest
 from k8sha.report import Outcome
 from k8sha.stage import Stage

@@ -9,6 +9,7 @@ import pytest
 
 from k8sha import ConfigError, ControlPlane, Host, PreflightError, Upstream
 from k8sha.components.exchange import Exchange
+from k8sha.components.formation import cluster_configuration, join, names
 from k8sha.components.kubeadm import cluster_config
 from k8sha.components.leaving import Fenced, NodeDrained, NodesForgotten
 from k8sha.components.membership import MemberSeen, MembersOnly, MembersRemoved, WhatIsThere
@@ -164,7 +165,7 @@ def test_the_end_is_these_voters_and_nobody_else() -> None:
 
 def test_kubeadms_record_follows_the_masters() -> None:
     plane = PLANE
-    config = plane._cluster_config()
+    config = cluster_configuration(plane)
     names = CertificateNames(config, plane.version, "192.168.56.11")
     import yaml
 
@@ -204,8 +205,8 @@ def exchange(**changed: object) -> Exchange:
         "leaving": MASTERS[:1],
         "new": SPARE,
         "balancers": (),
-        "join": PLANE._join(SPARE),
-        "names": PLANE._names,
+        "join": join(PLANE, SPARE),
+        "names": lambda host: names(PLANE, host),
     }
     return Exchange(**{**given, **changed})  # type: ignore[arg-type]
 
@@ -280,7 +281,7 @@ def test_one_that_is_healthy_agrees_to_leave_and_is_stopped_then() -> None:
 
 
 def test_the_same_machine_made_anew_is_not_forgotten_once_it_has_joined() -> None:
-    same = exchange(after=MASTERS, new=MASTERS[0], join=PLANE._join(MASTERS[0]))
+    same = exchange(after=MASTERS, new=MASTERS[0], join=join(PLANE, MASTERS[0]))
     told = names_of(same, cluster())
     assert "nodes that leave: master-2: master-1 is forgotten" in told
     told = names_of(same, cluster(dead=(), new=f"done\n{HASH}  -\n/etc/kubernetes/admin.conf\n"))

@@ -409,3 +409,16 @@ free 100"""
 def test_new_data_are_only_raised_where_etcd_can() -> None:
     text = Prepared(RECORD, "master-1", "https://192.168.56.10:2380").apply()
     assert "--help 2>&1 | grep -q -e --bump-revision" in text
+
+
+@pytest.mark.parametrize("odd", ["[]", "null", "7", '"no"', "{}", '{"header": 3}'])
+def test_an_answer_of_another_shape_is_no_agreement(odd: str) -> None:
+    """A proxy's word, or a newer etcd's: it is waited for, not stumbled over."""
+    agreed = Agreed(Access(stacked=False), (("master-1", "192.168.56.10"),))
+    status = '{"header": {"revision": "5"}, "leader": "1"}'
+    members = '{"members": [{"name": "master-1"}]}'
+    for said in ((odd, members, "[]"), (status, odd, "[]"), (status, members, odd)):
+        seen = "".join(f"{what} {text}\n" for what, text in zip(("status", "members", "hashes"), said, strict=True))
+        assert agreed.diff(seen.encode())
+    hashes = '[{"HashKV": {"hash": 9}}]'
+    assert not agreed.diff(f"status {status}\nmembers {members}\nhashes {hashes}\n".encode())

@@ -30,12 +30,12 @@ class Symptoms:
     endpoint: str = ""
     vip: str = ""
     voters: tuple[tuple[str, str], ...] = field(init=False)
-    """etcd's voters (name, address), as the members that answer list them; else the masters."""
+    """etcd's voters (name, address), as the members that answer list them; else the hosts that should be members."""
 
     @voters.default
     def _voters(self) -> tuple[tuple[str, str], ...]:
-        lists = [host.etcd.voters for host in self.masters if host.etcd.voters]
-        return max(lists, key=len, default=tuple((host.name, host.address) for host in self.masters))
+        lists = [host.etcd.voters for host in self.members if host.etcd.voters]
+        return max(lists, key=len, default=tuple((host.name, host.address) for host in self.members))
 
     def of(self, role: str) -> tuple[HostSymptoms, ...]:
         """The hosts of a role that were read."""
@@ -45,6 +45,11 @@ class Symptoms:
     def masters(self) -> tuple[HostSymptoms, ...]:
         """Every master, read or not."""
         return tuple(host for host in self.hosts if host.role == "master")
+
+    @property
+    def members(self) -> tuple[HostSymptoms, ...]:
+        """Every host that has a member of etcd, read or not: the masters, unless etcd has hosts of its own."""
+        return tuple(host for host in self.hosts if host.role == "etcd") or self.masters
 
     @property
     def read(self) -> tuple[HostSymptoms, ...]:

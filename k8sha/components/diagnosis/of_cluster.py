@@ -11,7 +11,7 @@ __all__ = ["CLUSTER_RULES"]
 
 
 def _alarms(seen: Symptoms) -> Iterator[Finding]:
-    for host in seen.of("master"):
+    for host in _members(seen):
         if "CORRUPT" in host.etcd.alarms:
             yield Finding(
                 40,
@@ -30,8 +30,13 @@ def _alarms(seen: Symptoms) -> Iterator[Finding]:
             )
 
 
+def _members(seen: Symptoms) -> tuple[HostSymptoms, ...]:
+    """The members' hosts that were read."""
+    return tuple(host for host in seen.members if not host.unreachable)
+
+
 def _healthy(seen: Symptoms) -> set[str]:
-    return {host.address for host in seen.of("master") if host.etcd.healthy}
+    return {host.address for host in _members(seen) if host.etcd.healthy}
 
 
 def _answers(host: HostSymptoms) -> bool:
@@ -41,21 +46,26 @@ def _answers(host: HostSymptoms) -> bool:
 
 def _why(seen: Symptoms, address: str, name: str) -> str:
     """Why a member does not take part, in half a sentence."""
-    for host in seen.masters:
+    for host in seen.members:
         if host.address == address:
             if host.unreachable:
                 return f"{host.name}: the host can't be reached"
             state = host.containers.get("etcd", "there is no container" if host.containers else "")
             return f"{host.name}: {state and f'etcd: {state}; '}{host.etcd.error or 'no leader'}"
-    return f"{name or address}: is none of the masters"
+    return f"{name or address}: is none of the hosts"
+
+
+def _mended(host: HostSymptoms) -> str:
+    """What brings a member back whose data is lost."""
+    return "install() lets it join anew" if host.role == "etcd" else f"plane.replace({host.name}, a blank host)"
 
 
 def _quorum(seen: Symptoms) -> Iterator[Finding]:
-    if not seen.installed or not seen.masters:
+    if not seen.installed or not seen.members:
         return
     count = len(seen.voters)
     need = count // 2 + 1
-    up = {host.address for host in seen.of("master") if _answers(host)}
+    up = {host.address for host in _members(seen) if _answers(host)}
     alive = [name or address for name, address in seen.voters if address in up]
     if not _healthy(seen) and len(alive) < need:
         dead = tuple(_why(seen, address, name) for name, address in seen.voters if address not in up)
@@ -67,8 +77,9 @@ def _quorum(seen: Symptoms) -> Iterator[Finding]:
             f"bring {need - len(alive)} of them back (start the host, its containerd, its kubelet); if their disks are "
             "lost, restore a snapshot: EtcdCluster.restore()",
         )
+    kind = "host" if seen.of("etcd") else "master"
     for name, address in seen.voters:
-        host = next((host for host in seen.masters if host.address == address), None)
+        host = next((host for host in seen.members if host.address == address), None)
         if host is not None and not host.unreachable and address not in up:
             lost = tuple(f"{path} is missing" for path in host.missing if path.endswith("etcd.yaml"))
             yield Finding(
@@ -76,17 +87,17 @@ def _quorum(seen: Symptoms) -> Iterator[Finding]:
                 host.name,
                 f"its etcd member is dead ({len(alive)} of {count} answer, {need} must)",
                 (*lost, _why(seen, address, name), *host.last("etcd")[-4:]),
-                f"look at its last lines; if its data is lost, plane.replace({host.name}, a blank host)",
+                f"look at its last lines; if its data is lost, {_mended(host)}",
             )
         elif host is None:
             yield Finding(
                 95,
                 "etcd",
-                f"{name or '(one that never started)'} at {address} is a member and no master of this module",
+                f"{name or '(one that never started)'} at {address} is a member and no {kind} of this module",
                 (),
                 "list it among the hosts, or take it out: plane.remove(host)",
             )
-    learners = sorted({address for host in seen.of("master") for address in host.etcd.learners})
+    learners = sorted({address for host in _members(seen) for address in host.etcd.learners})
     if learners:
         yield Finding(
             142,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from queue import SimpleQueue
 
 from attrs import frozen
@@ -27,6 +27,9 @@ LIMITS = {"logs": 15, "containers": 10, "etcd": 20, "units": 10}
 """Seconds that a part may take where the usual 10 are not it: all members' answers have time limits of their own."""
 
 
+_OWN_UNITS = {"balancer": ("haproxy", "keepalived"), "etcd": ("etcd",)}
+
+
 @frozen
 class Diagnosis:
     """What is wrong, the likely cause first, and what was read of each host. True where anything is wrong."""
@@ -44,12 +47,16 @@ class Diagnosis:
             lines.append(f"{number}. {found.where}: {found.cause}")
             lines += [f"     {line}" for line in found.evidence]
             lines += [f"   → {found.remedy}"] if found.remedy else []
-        lines += ["", "what was seen:", *(f"  {_line(host)}" for host in self.symptoms.hosts)]
+        lines += ["", "what was seen:", *(f"  {line}" for line in self._hosts())]
         return "\n".join(lines)
 
+    def _hosts(self) -> Iterator[str]:
+        elsewhere = self.symptoms.members != self.symptoms.masters
+        yield from (_line(host, elsewhere=elsewhere) for host in self.symptoms.hosts)
 
-def _line(host: HostSymptoms) -> str:
-    """A host in one line."""
+
+def _line(host: HostSymptoms, *, elsewhere: bool = False) -> str:
+    """A host in one line; masters have no member where etcd is ``elsewhere``."""
     if host.unreachable:
         return f"{host.name} ({host.role}): can't be reached"
     said: list[str] = []
@@ -57,17 +64,18 @@ def _line(host: HostSymptoms) -> str:
         said.append("holds the VIP" if host.holds_vip else f"keepalived {host.vrrp or 'silent'}")
         up = sum(status.startswith("UP") for status in host.backends.values())
         said.append(f"HAProxy: {up} of {len(host.backends)} backends up")
-    if host.role == "master":
+    if host.role == "etcd" or host.etcd.expected or (host.role == "master" and not elsewhere):
         etcd = host.etcd
         state = "no member" if not etcd.expected else "healthy" if etcd.healthy else "not healthy"
         said.append(
             f"etcd {etcd.version} {state}{', leader' if etcd.leader and etcd.healthy else ''}".replace("  ", " ")
         )
+    if host.role == "master":
         said.append(f"API server {host.api or 'silent'}")
         said += [
             f"{part} {host.containers[part]}" for part in PARTS if host.containers.get(part, "running") != "running"
         ]
-    wanted = ("haproxy", "keepalived") if host.role == "balancer" else ("containerd", "kubelet")
+    wanted = _OWN_UNITS.get(host.role, ("containerd", "kubelet"))
     said += [f"{name} {host.units[name].active}" for name in wanted if name in host.units]
     if host.certificates:
         said.append(f"certificates for {min(days for _, days in host.certificates):.0f} days")
@@ -86,6 +94,7 @@ def diagnosed(
     """
     began = time.monotonic()
     given = tuple(hosts)
+    stacked = all(role != "etcd" for _, role in given)
     found: dict[Host, HostSymptoms] = {}
     news: News = SimpleQueue()
     where = (endpoint.address or endpoint.host, endpoint.port)
@@ -93,7 +102,7 @@ def diagnosed(
     def look(item: tuple[Host, str]) -> None:
         host, role = item
         try:
-            found[host] = _read(host, role, where, vip)
+            found[host] = _read(host, role, where, vip, stacked=stacked)
         except K8shaError as error:
             found[host] = HostSymptoms(host.name, role, host.address, unreachable=str(error).splitlines()[0][:300])
         else:
@@ -104,8 +113,8 @@ def diagnosed(
     return Diagnosis(causes(symptoms), symptoms, time.monotonic() - began)
 
 
-def _read(host: Host, role: str, where: tuple[str, int], vip: str) -> HostSymptoms:
-    texts = symptom_texts(role, host.address, where, vip)
+def _read(host: Host, role: str, where: tuple[str, int], vip: str, *, stacked: bool) -> HostSymptoms:
+    texts = symptom_texts(role, host.address, where, vip, stacked=stacked)
     program = Program(probes=tuple(Snippet(text, LIMITS.get(part, 10)) for part, text in texts.items()))
     seen: list[Saw] = []
     host.connect()  # before, because it takes longer than the trip, by which the clock is measured

@@ -10,15 +10,13 @@ import shlex
 
 from k8sha.components.diagnosis.logs import TAIL
 from k8sha.components.diagnosis.symptoms import PARTS, UNITS
-from k8sha.components.masters import DONE, MASTER_FILES, MasterState
-from k8sha.etcd.access import DATA
+from k8sha.components.masters import DONE, MasterState, master_files
+from k8sha.etcd.access import DATA, Access
 
 __all__ = ["symptom_texts"]
 
 WORKER_FILES = "kubelet.conf pki/ca.crt"
 _PKI = "/etc/kubernetes/pki"
-_CURL = f"curl -sS --max-time 4 --cacert {_PKI}/etcd/ca.crt --cert {_PKI}/etcd/healthcheck-client.crt"
-_ETCD = f"{_CURL} --key {_PKI}/etcd/healthcheck-client.key https://127.0.0.1:2379"
 
 _UNITS = f"""\
 for unit in {" ".join(UNITS)}; do
@@ -33,8 +31,15 @@ for folder in / /var/lib /var/log {DATA} /var/lib/containerd /var/lib/kubelet; d
   fi
 done"""
 
+_END = """\
+end() { if end=$(openssl x509 -noout -enddate 2>/dev/null); then echo "$(date -d "${end#notAfter=}" +%s) $1"; fi; }"""
+_OWN_CERTIFICATES = f"""\
+{_END}
+for file in {Access(stacked=False).pki}/*.crt; do
+  if [ -s "$file" ]; then end "$file" <"$file"; fi
+done"""
 _CERTIFICATES = f"""\
-end() {{ if end=$(openssl x509 -noout -enddate 2>/dev/null); then echo "$(date -d "${{end#notAfter=}}" +%s) $1"; fi; }}
+{_END}
 for file in {_PKI}/*.crt {_PKI}/etcd/*.crt /var/lib/kubelet/pki/kubelet-client-current.pem; do
   if [ -s "$file" ]; then end "$file" <"$file"; fi
 done
@@ -44,13 +49,23 @@ for file in /etc/kubernetes/*.conf; do
   fi
 done"""
 
-_MEMBER = f"""\
-if [ -e /etc/kubernetes/manifests/etcd.yaml ] || [ -e {DATA}/member ]; then echo expected; else echo none; exit 0; fi
+_STACKED = f"[ -e /etc/kubernetes/manifests/etcd.yaml ] || [ -e {DATA}/member ]"
+
+
+def _member(access: Access, expected: str) -> str:
+    """What a member says of itself; ``expected`` is a command that tells whether there is to be one."""
+    ask = (
+        f"curl -sS --max-time 4 --cacert {access.pki}/ca.crt --cert {access.pki}/healthcheck-client.crt "
+        f"--key {access.pki}/healthcheck-client.key https://127.0.0.1:2379"
+    )
+    return f"""\
+if {expected}; then echo expected; else echo none; exit 0; fi
 one() {{ {{ "$@" 2>&1 || echo ' (no answer)'; }} | tr -d '\\n'; echo; }}
-one {_ETCD}/health
-one {_ETCD}/v3/cluster/member/list -d '{{"linearizable":false}}'
-one {_ETCD}/v3/maintenance/status -d '{{}}'
-one {_ETCD}/v3/maintenance/alarm -d '{{"action":"GET"}}'"""
+one {ask}/health
+one {ask}/v3/cluster/member/list -d '{{"linearizable":false}}'
+one {ask}/v3/maintenance/status -d '{{}}'
+one {ask}/v3/maintenance/alarm -d '{{"action":"GET"}}'"""
+
 
 _CONTAINERS = f"""\
 if command -v crictl >/dev/null; then crictl --timeout 6s ps -a --name '^({"|".join(PARTS)})$' -o json; fi"""
@@ -70,8 +85,11 @@ for part in {" ".join(PARTS)}; do
 done"""
 
 
-def symptom_texts(role: str, address: str, endpoint: tuple[str, int], vip: str) -> dict[str, str]:
-    """The snippets for one host, by name. ``endpoint`` is where the API is reached, ``vip`` empty without balancers."""
+def symptom_texts(
+    role: str, address: str, endpoint: tuple[str, int], vip: str, *, stacked: bool = True
+) -> dict[str, str]:
+    """The snippets for one host, by name. ``endpoint`` is where the API is reached, ``vip`` empty without balancers.
+    Without ``stacked`` etcd is on hosts of its own."""
     host, port = endpoint
     connect = shlex.quote(f"exec 3<>/dev/tcp/{host}/{port}")
     texts = {
@@ -82,8 +100,9 @@ def symptom_texts(role: str, address: str, endpoint: tuple[str, int], vip: str) 
         "logs": _LOGS,
     }
     if role in ("master", "worker"):
-        files = MASTER_FILES if role == "master" else WORKER_FILES
-        texts |= {"certificates": _CERTIFICATES, "state": f"{MasterState().probe()}\n{DONE.format(files=files)}"}
+        files = master_files(stacked=stacked) if role == "master" else WORKER_FILES
+        state = f"{MasterState(stacked=stacked).probe()}\n{DONE.format(files=files)}"
+        texts |= {"certificates": _CERTIFICATES, "state": state}
         texts["endpoint"] = f"""\
 if [ -s {_PKI}/ca.crt ]; then
   curl -sS --max-time 5 --cacert {_PKI}/ca.crt https://{host}:{port}/readyz 2>&1 || echo ' (no answer)'
@@ -91,13 +110,15 @@ else echo unknown; fi"""
     if role == "master":
         api = f"kubectl --kubeconfig=/etc/kubernetes/admin.conf --server=https://{address}:6443 --request-timeout=4s"
         texts |= {
-            "etcd": _MEMBER,
+            "etcd": _member(Access(stacked=True), _STACKED if stacked else "false"),
             "containers": _CONTAINERS,
             "api": f"curl -sS --max-time 4 --cacert {_PKI}/ca.crt 'https://{address}:6443/readyz?verbose' 2>&1 || echo",
             "nodes": f"{api} get nodes --no-headers 2>/dev/null || echo",
             "secrets": f"{api} -n kube-system get secrets --no-headers -o custom-columns=n:.metadata.name 2>/dev/null"
             " || echo",
         }
+    if role == "etcd":
+        texts |= {"etcd": _member(Access(stacked=False), "true"), "certificates": _OWN_CERTIFICATES}
     if role == "balancer":
         texts["balancer"] = f"""\
 if ip -o -4 address show to {shlex.quote(vip)}/32 | grep -q .; then echo 'vip here'; fi

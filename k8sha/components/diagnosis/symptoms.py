@@ -8,7 +8,7 @@ from attrs import field, frozen
 
 __all__ = ["PARTS", "UNITS", "Disk", "HostSymptoms", "MemberSymptoms", "Unit"]
 
-UNITS = ("containerd", "kubelet", "haproxy", "keepalived")
+UNITS = ("containerd", "kubelet", "haproxy", "keepalived", "etcd")
 PARTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 WORKER_FILES = "kubelet.conf pki/ca.crt"
 
@@ -54,7 +54,7 @@ class MemberSymptoms:
 
 @frozen
 class HostSymptoms:
-    """All that was read of one host. ``role`` is master, worker or balancer; ``unreachable`` why it was not read.
+    """All that was read of one host. ``role`` is master, worker, balancer or etcd; ``unreachable`` why it was not read.
 
     ``clock`` is the interval in seconds in which its clock's distance from ours lies. ``certificates`` are (path, days
     left). ``api`` is what its own API server says of itself (``ok`` where all is well), ``endpoint`` what is found at

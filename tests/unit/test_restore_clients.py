@@ -1,0 +1,149 @@
+"""A restore of an etcd whose clients are API servers on other hosts: these stop before new data are served."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from attrs import define, field
+
+from k8sha.component import Stages
+from k8sha.errors import ApplyError
+from k8sha.etcd.access import Access
+from k8sha.etcd.fence import StaticPods
+from k8sha.etcd.members import Members, Whole
+from k8sha.etcd.restore import restore
+from k8sha.etcd.restored import Restored
+from k8sha.events import ignore
+from k8sha.facts import FACTS
+from k8sha.hosts.host import Host
+from k8sha.hosts.program import Began, Did, End, Frame, Program, Saw
+from k8sha.stage import Stage
+
+from .fake import Fake
+from .test_restore import SUMS, Lab, snapshot
+
+
+@define(eq=False)
+class Server:
+    """A master's host: its API server runs, is fenced, or may start; what is done goes into the members' journal."""
+
+    name: str
+    journal: list[tuple[str, str]]
+    dies_at: str = ""
+    fenced: bool = False
+    open: dict[str, str] = field(factory=dict)
+    host: Host = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.host = Host(self.name, f"192.168.56.2{self.name[-1]}", ssh=Fake(self.answer))
+
+    def answer(self, program: Program) -> Iterator[Frame]:
+        for index, snippet in enumerate(program.applies):
+            yield Began(index)
+            what = self._named(snippet.text)
+            self.journal.append((self.name, what))
+            if what == self.dies_at:
+                self.dies_at = ""
+                yield Did(index, 1, b"", b"killed here", 0.1)
+                break
+            self._do(what, snippet.text)
+            yield Did(index, 0, b"", b"", 0.1)
+        if program.probes:
+            yield Saw(tuple((0, self._see(snippet.text).encode(), b"") for snippet in program.probes))
+        yield End()
+
+    def _named(self, text: str) -> str:
+        marks = {"systemctl stop kubelet": "stop API server", "open/started-": "may start", "mv -T": "close API server"}
+        return next((name for mark, name in marks.items() if mark in text), "start API server")
+
+    def _do(self, what: str, text: str) -> None:
+        if what == "stop API server":
+            self.fenced = True
+            self.open["fencing"] = ""
+        elif what == "may start":
+            mark = text.partition("/open/started-")[2].splitlines()[0].split()[0]
+            self.open[f"started-{mark}"] = text.partition("printf '%s\\n' '")[2].partition("' >")[0]
+        elif what == "close API server":
+            self.open = {}
+        else:
+            self.fenced = False
+
+    def _see(self, text: str) -> str:
+        if text == FACTS:
+            return f"hostname {self.name}"
+        mark = "started-" + text.partition("/open/started-")[2][:8]
+        if "running()" in text:
+            return "" if mark in self.open or (self.fenced and "fencing" in self.open) else "4711 kube-apiserver"
+        if "record.json" in text:
+            return self.open.get(mark, "")
+        if "the kubelet does not run" in text:
+            return "the kubelet does not run" if self.fenced else ""
+        return "open" if self.open else ""
+
+
+def both(tmp_path: Path) -> tuple[Lab, list[Server]]:
+    lab = Lab.of(3)
+    return lab, [Server(f"s{at}", lab.journal) for at in (1, 2, 3)]
+
+
+def restored(lab: Lab, servers: list[Server], path: Path) -> Restored:
+    hosts = tuple(server.host for server in servers)
+
+    def after(whole: Whole) -> Stages:
+        yield Stage("API servers", {host: (StaticPods(("kube-apiserver",)),) for host in hosts if host in whole.alive})
+
+    SUMS[0] = hashlib.sha256(path.read_bytes()).hexdigest()
+    members = Members(
+        access=Access(stacked=False),
+        hosts=tuple(member.host for member in lab.members),
+        others=hosts,
+        clients=hosts,
+        after=after,
+        owner="etcd:etcd",
+    )
+    return restore(members, path, listen=ignore)
+
+
+def test_they_stop_before_new_data_are_served_and_start_after(tmp_path: Path) -> None:
+    lab, servers = both(tmp_path)
+    restored(lab, servers, snapshot(tmp_path / "s.db"))
+    order = ("judge", "fence", "stop API server", "start", "may start", "start API server", "close API server", "close")
+    for before, after in itertools.pairwise(order):
+        assert max(lab.did(before)) < min(lab.did(after)), (before, after)
+    assert not any(server.fenced or server.open for server in servers)
+
+
+@pytest.mark.parametrize("at", ["stop API server", "may start", "start API server", "close API server"])
+def test_dying_at_one_of_them_and_running_again_ends_right(at: str, tmp_path: Path) -> None:
+    lab, servers = both(tmp_path)
+    servers[1].dies_at = at
+    path = snapshot(tmp_path / "s.db")
+    with pytest.raises(ApplyError):
+        restored(lab, servers, path)
+    restored(lab, servers, path)
+    assert not any(server.fenced or server.open for server in servers)
+    assert len(lab.did("exchange")) == 3
+
+
+@pytest.mark.parametrize("at", ["fence", "exchange", "start", "close"])
+def test_dying_at_a_member_leaves_none_of_them_stopped_in_the_end(at: str, tmp_path: Path) -> None:
+    lab, servers = both(tmp_path)
+    lab.members[1].dies_at = at
+    path = snapshot(tmp_path / "s.db")
+    with pytest.raises(ApplyError):
+        restored(lab, servers, path)
+    if at in ("fence", "exchange"):
+        assert lab.did("stop API server") == []  # a member's mark tells of it first: undo() finds that
+    restored(lab, servers, path)
+    assert not any(server.fenced or server.open for server in servers)
+
+
+def test_what_an_earlier_restore_left_on_a_master_lets_nobody_past_the_fence(tmp_path: Path) -> None:
+    lab, servers = both(tmp_path)
+    servers[0].open = {"fencing": "", "started-00000000": "{}"}
+    restored(lab, servers, snapshot(tmp_path / "s.db"))
+    assert ("s1", "stop API server") in lab.journal
