@@ -11,9 +11,7 @@ import re
 import shutil
 import subprocess
 import tarfile
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import yaml
 from attrs import field, frozen, validators
@@ -22,6 +20,7 @@ from k8sha.addons.addon import Addon
 from k8sha.addons.manifests import Manifest, parse
 from k8sha.errors import ConfigError
 from k8sha.kube import Json
+from k8sha.scratch import private_folder
 
 __all__ = ["HelmChart"]
 
@@ -89,8 +88,8 @@ class HelmChart(Addon):
         data = archive.bytes(self._folder, mirror=self.mirror)
         self._check_metadata(data)
         program = self._program()
-        with tempfile.TemporaryDirectory(prefix="k8sha-helm-") as folder:  # mode 0700
-            file, values = Path(folder, "chart.tgz"), Path(folder, "values.json")
+        with private_folder("helm") as folder:
+            file, values = folder / "chart.tgz", folder / "values.json"
             file.write_bytes(data)
             values.touch(mode=0o600)
             values.write_text(self.values)
@@ -99,7 +98,7 @@ class HelmChart(Addon):
                     program, "template", self.name, str(file), "--namespace", self.into, "--include-crds",
                     "--skip-tests", "--kube-version", f"v{self.plane.version}", "--values", str(values),
                 ],
-                folder,
+                str(folder),
             )  # fmt: skip
         items = tuple(self._without_hooks(parse(text, f"chart {self.chart}")))
         made = any(item["kind"] == "Namespace" and item["metadata"]["name"] == self.into for item in items)

@@ -131,10 +131,11 @@ class HostRoutes(Component):
         return json.dumps(config, indent=2) + "\n"
 
     def _routes(self, host: Host, ranges: dict[str, str]) -> str:
-        """A script that may run any number of times: routes to the others, and no masquerading between pods."""
+        """A script that may run any number of times: routes to the others, no masquerading between pods, and no packet
+        to a service that leaves by the default route."""
         pods = self.plane.cluster.pod_cidr
         family, tables = ("-6", "ip6tables") if ipaddress.ip_network(pods).version == 6 else ("-4", "iptables")
-        lines = ["#!/bin/sh", "# Written by k8sha: routes to the pods of the other nodes.", "set -eu"]
+        lines = ["#!/bin/sh", "# Written by k8sha: the nodes' way to pods and services.", "set -eu"]
         lines += [
             f"ip {family} route replace {ranges[other.name]} via {other.address}"
             for other in self.hosts
@@ -145,6 +146,11 @@ class HostRoutes(Component):
         for way in ("-s", "-d"):
             rule = f"FORWARD {way} {pods} -m comment --comment k8sha-pods -j ACCEPT"
             lines.append(f"{tables} -w 5 -C {rule} 2>/dev/null || {tables} -w 5 -A {rule}")
+        # What kube-proxy has not translated (yet) is refused here: by the default route it would leave the cluster, and
+        # whoever answers there would keep the connection for as long as it lasts.
+        for chain in ("OUTPUT", "FORWARD"):
+            rule = f"{chain} -d {self.plane.cluster.service_cidr} -m comment --comment k8sha-services -j REJECT"
+            lines.append(f"{tables} -w 5 -C {rule} 2>/dev/null || {tables} -w 5 -I {rule}")
         return "\n".join(lines) + "\n"
 
     def checks(self) -> Checks:

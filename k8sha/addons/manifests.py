@@ -21,7 +21,7 @@ from k8sha.kube import Json
 __all__ = ["Manifest", "parse", "rewrite_images"]
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # libyaml's, if built
     """YAML as Kubernetes reads it: a lone ``=`` is text, as definitions of operators have it."""
 
 

@@ -7,9 +7,11 @@ namespace with the host's own ``ping``. So nothing needs to be pulled, and nothi
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from k8sha.errors import NotReady
 from k8sha.hosts.host import Host
 from k8sha.kube import Json, ready
 from k8sha.waiting import Check, NotYet, wait_for
@@ -53,9 +55,13 @@ def _all_reach_all(plane: ControlPlane, hosts: Sequence[Host]) -> str:
         for host in hosts:
             api.request("post", path, _pod(host.name, plane.source.pause_image(plane.version)))
         running: dict[str, Json] = {}
+        began = time.monotonic()
 
         def look() -> str:
             running.update({pod["metadata"]["name"]: pod for pod in api.get(path)["items"]})
+            ended = [_end(pod) for pod in running.values() if pod["status"].get("phase") == "Failed"]
+            if ended:  # such a pod is never started again
+                raise NotReady("a pod runs on every node", time.monotonic() - began, "; ".join(ended))
             late = [name for name, pod in running.items() if not (ready(pod) and pod["status"].get("podIP"))]
             if late or len(running) < len(hosts):
                 raise NotYet(f"no pod runs yet on {', '.join(late) or 'every node'}")
@@ -65,6 +71,13 @@ def _all_reach_all(plane: ControlPlane, hosts: Sequence[Host]) -> str:
         return _ping(hosts, running)
     finally:
         api.delete(f"/api/v1/namespaces/{namespace}")
+
+
+def _end(pod: Json) -> str:
+    """Why a pod has ended: a kubelet whose disk is nearly full puts every one out at once."""
+    status = pod["status"]
+    said = ": ".join(filter(None, (status.get("reason"), status.get("message")))) or "its container ended"
+    return f"{pod['metadata']['name']}: {said}"
 
 
 def _pod(node: str, image: str) -> Json:

@@ -135,10 +135,25 @@ class _Nfs(Addon):
             }
             api.request("post", f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", claim)
             self._run(namespace, "writer", nodes[0], f"echo {word} >/claim/word")
-            self._run(namespace, "reader", nodes[-1], f'test "$(cat /claim/word)" = {word}')
+            self._run(namespace, "reader", nodes[-1], f'test "$(cat /claim/word)" = {word} && rm /claim/word')
+            volume = api.get(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/claim")["spec"]["volumeName"]
         finally:
             api.delete(f"/api/v1/namespaces/{namespace}")
+        self._wait_until_gone(f"/api/v1/namespaces/{namespace}")
+        if self.reclaim == "Retain":  # nobody else would
+            api.delete(f"/api/v1/persistentvolumes/{volume}")
+        self._wait_until_gone(f"/api/v1/persistentvolumes/{volume}")
         return f"written on {nodes[0]}, read on {nodes[-1]}"
+
+    def _wait_until_gone(self, path: str) -> None:
+        """An uninstall that followed at once would take away who deletes the volume, and leave that for ever."""
+
+        def look() -> str:
+            if self.plane.api.found(path) is not None:
+                raise NotYet(f"{path} is there")
+            return ""
+
+        wait_for(Check("what was made for the proof is gone", look), timeout=_PATIENCE)
 
     def _run(self, namespace: str, name: str, node: str, command: str) -> None:
         path = f"/api/v1/namespaces/{namespace}/pods"

@@ -25,6 +25,7 @@ __all__ = ["Finding", "Look", "Wanted", "look", "look_again", "offline"]
 
 Action = Literal["apply", "replace", "prune", "release"]
 _IMMUTABLE = "field is immutable"
+_TAKEN = "provided port is already allocated"
 
 
 @frozen
@@ -89,6 +90,8 @@ class _Glass:
                 ref, item, "its definition is established" if by_us else "its kind is known to the API server"
             )
         if live is None:
+            if problem := self._port_taken(ref, item):
+                return Finding(ref, item, Diff(), live, problems=(problem,))
             if ref.namespace in self.new_namespaces:
                 return _later(ref, item, f"namespace {ref.namespace} is made")
             live = self.api.found(self.path(ref))
@@ -112,6 +115,18 @@ class _Glass:
         return Problem(
             str(ref), f"is there already, made by {fields.managers(live)}", f'remove it, or adopt it: adopt=("{ref}",)'
         )
+
+    def _port_taken(self, ref: Ref, item: Json) -> Problem | None:
+        """Which other service has a node port that this one asks for; None if none has."""
+        wanted = _node_ports(item)
+        if not wanted:
+            return None
+        for service in self.api.get("/api/v1/services")["items"]:
+            service |= {"apiVersion": "v1", "kind": "Service"}  # which those in a list have not
+            if (other := Ref.of(service)) != ref and (both := wanted & _node_ports(service)):
+                remedy = "choose another node port, or take it from that one"
+                return Problem(str(ref), f"asks for node port {min(both)}, which {other} has", remedy)
+        return None
 
     def _dry_run(self, ref: Ref, item: Json, live: Json, force: bool = False) -> Finding:
         try:
@@ -143,11 +158,27 @@ class _Glass:
         if "does not support dry run" in error.message or _webhook_down(error):
             note = Diff.of(f"~ (known after the apply: {error.message})")
             return Finding(ref, item, fields.created(item) + note if live is None else note, live, later=True)
+        if error.status == 422 and _TAKEN in error.message:
+            problem = self._port_taken(ref, item)
+            if problem is None:  # that one goes by what it knew when it last gave away a port: the apply asks etcd
+                note = Diff.of("~ (known after the apply: the API server takes a port for taken that no service has)")
+                return Finding(ref, item, fields.created(item) + note if live is None else note, live, later=True)
+            return Finding(ref, item, Diff(), live, problems=(problem,))
         if error.status == 422 and _IMMUTABLE in error.message and ref.kind == "Job":
             return Finding(ref, item, Diff.of("is made anew: a Job can't be changed"), live, "replace")
         if not error.status:
             raise error
-        return Finding(ref, item, Diff(), live, problems=(Problem(str(ref), error.message, "mend the manifest"),))
+        remedy = "mend the manifest"
+        if "because it is being terminated" in error.message:
+            remedy = "run again once it is gone; the conditions in its status say what keeps it"
+        return Finding(ref, item, Diff(), live, problems=(Problem(str(ref), error.message, remedy),))
+
+
+def _node_ports(item: Json) -> set[int]:
+    """The node ports that a service names."""
+    if item["kind"] != "Service":
+        return set()
+    return {port["nodePort"] for port in item["spec"].get("ports") or () if port.get("nodePort")}
 
 
 def _later(ref: Ref, item: Json, what: str) -> Finding:

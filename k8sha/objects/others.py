@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from k8sha.errors import KubeError, NotReady, Problem
+from k8sha.errors import KubeError, Problem
 from k8sha.kinds import Kind
 from k8sha.kube import Api, Json
 from k8sha.objects.identity import OWNER, Ref
-from k8sha.waiting import Check, NotYet, wait_for
 
 __all__ = ["at_once", "bare", "listed", "strangers_in", "typed"]
 
@@ -19,9 +18,6 @@ R = TypeVar("R")
 
 _AT_ONCE = 8
 """Requests under way at a time: most of what one costs is its round trip, and priority levels allow many more."""
-
-_INITIALIZED = 15.0
-"""Seconds in which an API server must have made ready the storage of a kind that it was asked for: 1 to 3 were seen."""
 
 _BY_ITSELF = frozenset({("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")})
 """What every namespace has without anybody having made it."""
@@ -51,31 +47,10 @@ def listed(api: Api, owner: str, kinds: Iterable[Kind]) -> dict[Ref, Json]:
     """Every object of these kinds that has our label. One request a kind."""
 
     def of(kind: Kind) -> list[Json]:
-        items = _items(api, kind.path(), f"{OWNER}={owner}")
+        items = api.get(kind.path(), labelSelector=f"{OWNER}={owner}")["items"]
         return [{"apiVersion": kind.api_version, "kind": kind.kind} | item for item in items]
 
     return {Ref.of(item): item for items in at_once(of, _once_each(kinds)) for item in items}
-
-
-def _items(api: Api, path: str, selector: str) -> list[Json]:
-    """What a list has. The first one after a definition was made, or an API server was started, may come too early: it
-    says 429, "storage is (re)initializing", and means a second or two. Raises KubeError."""
-    found: list[Json] = []
-
-    def look() -> str:
-        try:
-            found[:] = api.get(path, labelSelector=selector)["items"]
-        except KubeError as error:
-            if error.status == 429:
-                raise NotYet(str(error)) from error
-            raise
-        return ""
-
-    try:
-        wait_for(Check(f"{path} can be listed", look), timeout=_INITIALIZED)
-    except NotReady as late:
-        raise KubeError("list", path, 429, late.last) from None
-    return found
 
 
 def strangers_in(api: Api, ref: Ref, live: Json, owner: str, *, otherwise: str) -> Iterator[Problem]:
@@ -101,7 +76,7 @@ def _strangers(api: Api, kind: Kind, namespace: str, owner: str) -> list[str]:
     if kind.kind in _PASSING:
         return []
     try:
-        items = _items(api, kind.path(namespace), f"{OWNER}!={owner}")
+        items = api.get(kind.path(namespace), labelSelector=f"{OWNER}!={owner}")["items"]
     except KubeError as error:
         if error.status in (404, 405, 503):  # an aggregated API that is down keeps no objects of its own
             return []

@@ -69,6 +69,19 @@ def _of_own(ref: Ref, own: set[tuple[str, str]]) -> bool:
     return (ref.group, ref.kind) in own
 
 
+def _held_by(live: Json) -> str:
+    """What keeps an object that is being deleted: a namespace says more than who its finalizers are."""
+    spec, status = live.get("spec") or {}, live.get("status") or {}
+    who = ", ".join(live["metadata"].get("finalizers") or spec.get("finalizers") or ())
+    why = [item for item in status.get("conditions") or () if item.get("status") == "True"]
+    if live.get("kind") != "Namespace" or not why:
+        return who
+    said = "; ".join(str(item.get("message") or item["type"]) for item in why)
+    if any(item["type"] == "NamespaceDeletionDiscoveryFailure" for item in why):
+        said += " — no namespace goes while an aggregated API is down: mend or delete its APIService"
+    return f"{who}: {said}"
+
+
 def _await_gone(
     api: Api, waiting: dict[Ref, tuple[str, str]], tell: Tell, patience: float, pause: Callable[[float], None]
 ) -> None:
@@ -85,10 +98,7 @@ def _await_gone(
             if live is None or live["metadata"]["uid"] != uid:
                 del waiting[ref]
             else:
-                finalizers = ", ".join(
-                    live["metadata"].get("finalizers") or live.get("spec", {}).get("finalizers") or ()
-                )
-                left.append(f"{ref}" + (f": held by {finalizers}" if finalizers else ""))
+                left.append(f"{ref}" + (f": held by {reasons}" if (reasons := _held_by(live)) else ""))
         if left:
             raise NotYet("; ".join(left))
         return ""

@@ -91,7 +91,11 @@ kind: DaemonSet
 metadata: {name: node-exporter, namespace: monitoring}
 spec:
   template:
-    spec: {containers: [{name: node-exporter, args: [], volumeMounts: []}, {name: proxy, args: []}], volumes: []}
+    spec:
+      containers:
+      - {name: node-exporter, args: [], volumeMounts: [], resources: {limits: {cpu: 250m}}}
+      - {name: kube-rbac-proxy, args: [], resources: {limits: {cpu: 20m, memory: 40Mi}, requests: {cpu: 10m}}}
+      volumes: []
 ---
 apiVersion: monitoring.coreos.com/v1
 kind: ServiceMonitor
@@ -222,6 +226,14 @@ def test_what_is_written_and_never_read_back_is_not_in_a_secret(stack: KubeProme
 def test_lists_are_taken_apart_and_a_lone_equals_sign_is_text(stack: KubePrometheusStack) -> None:
     found = objects(stack)
     assert found["ConfigMap board"]["data"] == found["ConfigMap equals"]["data"] == {"a": "="}
+
+
+def test_what_stands_before_the_exporters_has_the_time_to_answer(stack: KubePrometheusStack) -> None:
+    """Its limit of a fiftieth of a processor goes, that of its memory stays, and other containers keep theirs."""
+    pod = objects(stack)["DaemonSet node-exporter"]["spec"]["template"]["spec"]
+    own, proxy = pod["containers"]
+    assert own["resources"]["limits"] == {"cpu": "250m"}
+    assert proxy["resources"] == {"limits": {"memory": "40Mi"}, "requests": {"cpu": "10m"}}
 
 
 def test_nodes_export_what_lies_in_the_folder_of_the_schedule(stack: KubePrometheusStack) -> None:

@@ -9,16 +9,20 @@ import pytest
 from attrs import define, field
 
 from k8sha.endpoint import Endpoint
-from k8sha.errors import ConfigError, KubeError, PreflightError
+from k8sha.errors import ConfigError, KubeError, NotReady, PreflightError
 from k8sha.events import ignore
 from k8sha.kube import Api, Json
-from k8sha.objects import Objects, Ref, Wanted, fields, others, removal
+from k8sha.objects import Objects, Ref, Wanted, fields, removal
 from k8sha.objects.identity import HASH, OWNER, in_order, marked
 from k8sha.objects.rollout import unfinished
-from k8sha.waiting import Check, NotYet
 
 KINDS = {
-    "v1": [("Namespace", "namespaces", False), ("ConfigMap", "configmaps", True), ("Secret", "secrets", True)],
+    "v1": [
+        ("Namespace", "namespaces", False),
+        ("ConfigMap", "configmaps", True),
+        ("Secret", "secrets", True),
+        ("Service", "services", True),
+    ],
     "apps/v1": [("Deployment", "deployments", True)],
 }
 
@@ -64,11 +68,18 @@ class Server(Api):
             raise self.refuses[path]
         if path in ("/api", "/apis"):
             return discovery(["v1"], "") if path == "/api" else discovery(["apps/v1"], "apps")
+        if verb == "get" and path == "/api/v1/services" and not query:
+            return {"items": [copy.deepcopy(item) for at, item in self.store.items() if "/services/" in at]}
         if verb == "get" and "labelSelector" in query:
             label, _, value = query["labelSelector"].partition("=")
-            plural = path.rpartition("/")[2]
-            there = (item for at, item in self.store.items() if at.split("/")[-2] == plural)
-            return {"items": [item for item in there if item["metadata"].get("labels", {}).get(label) == value]}
+            plural, is_not = path.rpartition("/")[2], label.endswith("!")
+            within = path + "/" if "/namespaces/" in path else ""
+            there = (at for at in self.store if at.split("/")[-2] == plural and at.startswith(within))
+            labels = (
+                (item, item["metadata"].get("labels", {}).get(label.rstrip("!")))
+                for item in map(self.store.__getitem__, there)
+            )
+            return {"items": [item for item, found in labels if (found == value) != is_not]}
         if verb == "get":
             if path not in self.store:
                 raise KubeError("get", path, 404, "not found")
@@ -165,44 +176,62 @@ def test_an_empty_plan_asks_once_for_each_kind_and_for_the_inventory(server: Ser
     ]
 
 
-def test_a_list_that_comes_too_early_is_asked_for_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = objects(server, SPACE, config("one", a="1"))
-    step.install("Parts", ignore)
-    early = KubeError("get", "/api/v1/configmaps", 429, "storage is (re)initializing")
-    server.refuses["/api/v1/configmaps"] = early
-    looks: list[str] = []
-
-    def once(check: Check, *, timeout: float) -> str:
-        """As ``wait_for``, but the server is ready for the second look, and no time passes."""
-        looks.append(check.sentence)
-        try:
-            return check.look()
-        except NotYet:
-            server.refuses.clear()
-            return check.look()
-
-    monkeypatch.setattr(others, "wait_for", once)
-    assert not step.plan("Parts", ignore)[1]
-    assert "/api/v1/configmaps can be listed" in looks
-
-
-def test_a_list_that_stays_too_early_is_told_as_what_the_server_said(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    step = objects(server, SPACE, config("one", a="1"))
-    server.refuses["/api/v1/configmaps"] = KubeError("get", "x", 429, "storage is (re)initializing")
-    monkeypatch.setattr(others, "_INITIALIZED", 0.0)
-    with pytest.raises(KubeError, match="initializing") as caught:
-        step.plan("Parts", ignore)
-    assert caught.value.status == 429
-
-
 def test_only_what_differs_is_put_to_a_dry_run(server: Server) -> None:
     objects(server, SPACE, config("one", a="1"), config("two", a="1")).install("Parts", ignore)
     server.calls.clear()
     changed = objects(server, SPACE, config("one", a="2"), config("two", a="1"))
     assert changes(changed) == {"v1 ConfigMap n/one": (".data.a: 1 -> 2",)}
     assert [call for call in server.calls if "patch" in call] == [f"patch {ONE} (dry run)"]
+
+
+def service(namespace: str, name: str, port: int) -> Json:
+    meta = {"name": name, "namespace": namespace, "uid": name}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": meta,
+        "spec": {"ports": [{"port": 80, "nodePort": port}]},
+    }
+
+
+def test_a_node_port_that_another_service_has_is_refused_before_the_first_change(server: Server) -> None:
+    """In a namespace that is still to be made as well: no dry run can tell there."""
+    theirs = service("ingress", "entrance", 30080)
+    server.store["/api/v1/namespaces/ingress/services/entrance"] = theirs
+    before = dict(server.store)
+    with pytest.raises(PreflightError) as caught:
+        objects(server, SPACE, service("n", "ours", 30080)).install("Parts", ignore)
+    assert [str(problem).partition(" — ")[0] for problem in caught.value.problems] == [
+        "v1 Service n/ours: asks for node port 30080, which v1 Service ingress/entrance has"
+    ]
+    assert server.store == before
+    objects(server, SPACE, service("n", "ours", 30081)).install("Parts", ignore)
+
+
+def test_a_node_port_that_nobody_has_is_asked_for_though_a_dry_run_says_that_it_is_taken() -> None:
+    """An API server that has not given away a port since another one was freed by another API server's hand."""
+
+    class Stale(Server):
+        def _apply(self, path: str, body: Json, query: Mapping[str, str]) -> Json:
+            if "dryRun" in query and path.endswith("/services/ours") and path not in self.store:
+                raise KubeError("patch", path, 422, "spec.ports[0].nodePort: provided port is already allocated")
+            return super()._apply(path, body, query)
+
+    stale = Stale(lambda: "", Endpoint("192.168.56.100"))
+    step = objects(stale, service("n", "ours", 30080))
+    assert "known after the apply" in changes(step)["v1 Service n/ours"][-1]
+    step.install("Parts", ignore)
+    assert "/api/v1/namespaces/n/services/ours" in stale.store
+
+
+def test_a_namespace_that_is_still_going_is_told_to_be_waited_for() -> None:
+    class Going(Server):
+        def _apply(self, path: str, body: Json, query: Mapping[str, str]) -> Json:
+            said = "unable to create new content in namespace n because it is being terminated"
+            raise KubeError("patch", path, 403, f'configmaps "one" is forbidden: {said}')
+
+    with pytest.raises(PreflightError, match="run again once it is gone"):
+        objects(Going(lambda: "", Endpoint("192.168.56.100")), config("one", a="1")).install("Parts", ignore)
 
 
 def test_a_plan_changes_nothing(server: Server) -> None:
@@ -463,6 +492,24 @@ def test_the_same_object_under_another_version_is_the_same() -> None:
         Ref.parse("Deployment x")
 
 
+def test_what_others_made_in_a_namespace_of_ours_stands_in_the_way_of_its_removal(server: Server) -> None:
+    """Named, with nothing deleted. What every namespace has by itself is no reason."""
+    objects(server, SPACE, config("one", a="1")).install("Parts", ignore)
+    for name in ("kube-root-ca.crt", "theirs"):
+        item = config(name, a="1")
+        server.store[f"/api/v1/namespaces/n/configmaps/{name}"] = item | {"metadata": item["metadata"] | {"uid": name}}
+    before = dict(server.store)
+    gone = removal.Removal(name="removal", api=server, owner="parts")
+    with pytest.raises(PreflightError) as caught:
+        gone.install("Parts", ignore)
+    assert [problem.cause for problem in caught.value.problems] == ["has what we did not make: ConfigMap n/theirs"]
+    assert "v1 Namespace n" in caught.value.problems[0].remedy
+    assert server.store == before
+    del server.store["/api/v1/namespaces/n/configmaps/theirs"]
+    gone.install("Parts", ignore)
+    assert ONE not in server.store
+
+
 def test_waiting_for_what_was_deleted_outlasts_an_answer_that_does_not_come() -> None:
     class Slow(Api):
         def request(self, verb: str, path: str, body: Json = None, **more: object) -> Json:
@@ -473,3 +520,23 @@ def test_waiting_for_what_was_deleted_outlasts_an_answer_that_does_not_come() ->
     waiting = {Ref.parse("v1 Namespace web"): ("/api/v1/namespaces/web", "1")}
     removal._await_gone(server, waiting, lambda *_: None, 5.0, lambda _: None)
     assert (server.requests, waiting) == (2, {})
+
+
+def test_a_namespace_that_does_not_go_says_what_keeps_it() -> None:
+    """Such as the API of a metrics server that is down: no namespace is deleted meanwhile, whatever is in it."""
+    down = "Discovery failed for some groups: metrics.k8s.io/v1beta1: stale GroupVersion discovery"
+    left = {"type": "NamespaceContentRemaining", "status": "False", "message": "All content removed"}
+    failed = {"type": "NamespaceDeletionDiscoveryFailure", "status": "True", "message": down}
+    space = SPACE | {
+        "metadata": {"name": "n", "uid": "1"},
+        "spec": {"finalizers": ["kubernetes"]},
+        "status": {"conditions": [failed, left]},
+    }
+    server = Server(lambda: "", Endpoint("192.168.56.100"))
+    server.store["/api/v1/namespaces/n"] = space
+    waiting = {Ref.of(SPACE): ("/api/v1/namespaces/n", "1")}
+    with pytest.raises(NotReady) as caught:
+        removal._await_gone(server, waiting, lambda *_: None, 0.0, lambda _: None)
+    assert "held by kubernetes: Discovery failed" in str(caught.value)
+    assert "delete its APIService" in str(caught.value)
+    assert "All content removed" not in str(caught.value)

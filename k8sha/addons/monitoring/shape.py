@@ -65,6 +65,8 @@ class Shape:
     def shaped(self, item: Json) -> Json | None:
         """An object as it shall be; None where it shall not be at all."""
         name = item["metadata"]["name"]
+        if item["kind"] in ("Deployment", "DaemonSet"):
+            self._unhindered(item["spec"]["template"]["spec"])
         match item["kind"]:
             case "Prometheus":
                 self._prometheus(item["spec"])
@@ -82,6 +84,13 @@ class Shape:
             case "Secret":
                 return self._secret(item)
         return item
+
+    def _unhindered(self, pod: Json) -> None:
+        # Held to 20 ms of a second, as upstream has it, it took minutes to begin on slow processors, and no scrape
+        # got through after that.
+        for container in pod["containers"]:
+            if container["name"].startswith("kube-rbac-proxy"):
+                container["resources"]["limits"].pop("cpu", None)
 
     def _prometheus(self, spec: Json) -> None:
         spec["retention"] = self.retention
