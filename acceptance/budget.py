@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -86,24 +87,18 @@ class Pods:
         """Count the ready ones five times a second; what is yielded tells the fewest that there ever were."""
         over = threading.Event()
         counts = [self.ready()]
-        problems: list[Exception] = []
 
         def count() -> None:
-            try:
-                while not over.wait(0.2):
-                    counts.append(self.ready())
-            except Exception as error:  # noqa: BLE001 (raised below, in the thread that asked)
-                problems.append(error)
+            while not over.wait(0.2):
+                counts.append(self.ready())
 
-        thread = threading.Thread(target=count, name="ready pods")
-        thread.start()
-        try:
-            yield lambda: min(counts)
-        finally:
-            over.set()
-            thread.join()
-        if problems:
-            raise problems[0]
+        with ThreadPoolExecutor(1, thread_name_prefix="ready pods") as pool:
+            counting = pool.submit(count)
+            try:
+                yield lambda: min(counts)
+            finally:
+                over.set()
+        counting.result()
 
     def _pods(self) -> list[Json]:
         return list(self._api.get(f"{_BASE}/pods", labelSelector=f"app={_APP}")["items"])

@@ -183,7 +183,7 @@ class Client:
         return error, backend
 
     async def probe(self, planned: float, number: int) -> None:
-        await self.once("probe", planned, self.head("GET", "/readyz"), 200, self.target["limit"])
+        await self.once("probe", planned, self.head("GET", self.target["probe"]), 200, self.target["limit"])
 
     async def write(self, planned: float, number: int) -> None:
         """Create one small object: an acknowledged one must exist for ever after."""

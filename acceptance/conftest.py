@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, cast
 
 import pytest
 from rich.console import Console
@@ -95,7 +96,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     tell = config.stash.get(TELL, None)
     if tell is None:
-        tell = Tell(Console(file=_Terminal(config), width=120, force_terminal=False))  # type: ignore[arg-type]
+        tell = Tell(Console(file=cast(IO[str], _Terminal(config)), width=120, force_terminal=False))
     config.stash[SESSION] = Session.begin(options, tell)
 
 

@@ -111,8 +111,7 @@ def in_a_line(entry: FaultEntry) -> str:
     if len(entry.runs) > 1 and recovered:
         words.append(f"median {seconds(median)}")
     words.append(f"{sum(run.during.failed + run.after.failed for run in entry.runs)} of {total} requests failed")
-    for name, label in (("write_stall", "writes stalled"), ("watch_gap", "watch silent")):
-        value = entry.most(name)  # type: ignore[arg-type]
+    for value, label in ((entry.most("write_stall"), "writes stalled"), (entry.most("watch_gap"), "watch silent")):
         if value is not None:
             words.append(f"{label} {seconds(value)}")
     words.append(f"load {max(load for run in entry.runs for _, load in run.load):.1f}")

@@ -20,6 +20,7 @@ __all__ = [
     "Request",
     "WatchMark",
     "gaps",
+    "in_flight",
     "outage",
     "percentile",
     "stall",
@@ -149,6 +150,13 @@ def outage(requests: Iterable[Request], begin: float, end: float, *, quiet: floa
         errors=tuple(Counter(seen[index].error for index in failures).most_common()),
         outages=len(spans),
     )
+
+
+def in_flight(requests: Iterable[Request], moment: float | None) -> tuple[Request, ...]:
+    """Those that were under way at a moment, and failed: whoever was answering them fell silent then."""
+    if moment is None:
+        return ()
+    return tuple(request for request in requests if not request.ok and request.start < moment <= request.end)
 
 
 def _spans(seen: Sequence[Request], failures: Sequence[int], quiet: float) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from k8sha import (
     SSH,
@@ -30,7 +30,15 @@ from .standin import StandIns
 from .topology import Machine
 from .vagrant import Lab
 
-__all__ = ["Origin", "find_origin", "kubernetes_cluster", "lab_hosts", "stand_in_cluster", "the_kubernetes"]
+__all__ = [
+    "Origin",
+    "external_etcd_cluster",
+    "find_origin",
+    "kubernetes_cluster",
+    "lab_hosts",
+    "stand_in_cluster",
+    "the_kubernetes",
+]
 
 UPSTREAM_VERSION = Version.parse("1.33.13")
 """What is installed from package repositories; a bundle says its own version."""
@@ -39,7 +47,15 @@ CONTAINER = NodeSettings(
     # A host of the Docker provider is a container: it can't lower an OOM score, is on the machine's cgroups and swap,
     # and may not set the machine's connection tracking.
     containerd={"restrict_oom_score_adj": True},
-    kubelet={"failSwapOn": False, "failCgroupV1": False, "featureGates": {"KubeletInUserNamespace": True}},
+    kubelet={
+        "failSwapOn": False,
+        "failCgroupV1": False,
+        "featureGates": {"KubeletInUserNamespace": True},
+        # Of the machine's disk all of them see the same share: at the usual 15 % free space they would put out every
+        # pod, and throw away images that a bundle brought.
+        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+        "imageGCHighThresholdPercent": 100,
+    },
     kube_proxy={"conntrack": {"maxPerCore": 0, "min": 0}},
     # kubeadm looks for the kernel's configuration, which a container does not show.
     ignore_preflight=("SystemVerification",),
@@ -117,6 +133,26 @@ def the_kubernetes(lab: Lab) -> Cluster:
     if origin.source is None or origin.version is None:
         raise SystemExit(f"Kubernetes can't be installed here: {origin.words}")
     return kubernetes_cluster(lab, origin.source, origin.version)
+
+
+def external_etcd_cluster(lab: Lab, source: Bundle | Upstream, version: Version) -> Cluster:
+    """The same without workers, and with etcd on their machines: they must be one, three or five."""
+    topology = lab.topology
+    masters = lab_hosts(lab, topology.masters)
+    lb = LoadBalancer(lab_hosts(lab, topology.balancers), str(topology.vip), masters)
+    settings = CONTAINER if lab.provider == "docker" else NodeSettings()
+    # kubeadm may want a newer etcd than the distribution's packages have.
+    settings = evolve(settings, ignore_preflight=(*settings.ignore_preflight, "ExternalEtcdVersion"))
+    etcd = EtcdCluster(lab_hosts(lab, topology.workers), settings=EtcdSettings(skip_requirements=("disk-sync",)))
+    plane = ControlPlane(
+        hosts=masters,
+        endpoint=lb.endpoint,
+        version=version,
+        source=source,
+        etcd=etcd,
+        settings=settings,
+    )
+    return Cluster(lb, etcd, plane, HostRoutes(plane))
 
 
 def stand_in_cluster(lab: Lab) -> Cluster:

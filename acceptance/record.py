@@ -105,6 +105,8 @@ class Run:
     timeline: Timeline
     backends: tuple[tuple[str, int], ...] = ()
     """Successful requests by API server, as their certificates tell."""
+    in_flight: int = 0
+    """Requests that had begun before the fault and were lost with it: nothing saves what a lost machine had taken."""
     written: int | None = None
     """Objects whose creation was acknowledged; None where nothing was written."""
     lost: int = 0

@@ -63,8 +63,8 @@ def install_with_kills(
     its kill.
     """
     rng = random.Random(seed)
-    step = max(1, changes // (kills + 1))
     hit: set[str] = set()
+    done: list[Kill] = []
 
     def now(what: str, rest: list[str], began: int) -> bool:
         if what != "began":
@@ -72,9 +72,11 @@ def install_with_kills(
         if rest[1].startswith("command ") and (point := " ".join(rest)) not in hit:
             hit.add(point)
             return True
-        return began >= step
+        # What is left of both, for more changes begin between a point and its blow.
+        left = changes - sum(kill.changes for kill in done)
+        return began >= max(1, left // (kills - len(done) + 1))
 
-    return _chain(cluster, now, lambda: rng.uniform(0.0, delay), kills=kills, tell=tell, limit=limit)
+    return _chain(cluster, now, lambda: rng.uniform(0.0, delay), kills=kills, tell=tell, limit=limit, done=done)
 
 
 def work_with_kills(
@@ -93,7 +95,7 @@ def work_with_kills(
         hit.add(point)
         return True
 
-    return _chain(module, now, lambda: 0.0, kills=kills, tell=tell, limit=limit)
+    return _chain(module, now, lambda: 0.0, kills=kills, tell=tell, limit=limit, done=[])
 
 
 def _chain(
@@ -104,9 +106,10 @@ def _chain(
     kills: int,
     tell: Callable[[str], None],
     limit: float,
+    done: list[Kill],
 ) -> Chain:
-    """Runs of one module, each killed ``delay`` seconds after ``now`` says so; none is after so many kills."""
-    done: list[Kill] = []
+    """Runs of one module, each killed ``delay`` seconds after ``now`` says so; none is after so many kills. ``done`` is
+    where the kills are put down."""
     began = time.monotonic()
     while True:
         run = _Run(module, now if len(done) < kills else None, delay(), limit)

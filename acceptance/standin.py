@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from pathlib import Path
 
 from attrs import field, frozen
@@ -171,10 +172,7 @@ mv -f "$new/crt" {path}"""
 
     def checks(self) -> Checks:
         """See :meth:`Component.checks`."""
-        return [
-            Check(f"the stand-in on {host.name} answers", lambda host=host: self._look(host))  # type: ignore[misc]
-            for host in self.hosts
-        ]
+        return [Check(f"the stand-in on {host.name} answers", partial(self._look, host)) for host in self.hosts]
 
     def _look(self, host: Host) -> str:
         answers = _Answers(host.address, self.port)

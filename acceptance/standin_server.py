@@ -2,7 +2,8 @@
 """An API server as far as a load balancer and a probing client can tell: TLS, /readyz, /version and a /watch.
 
 Runs on hosts where Kubernetes is not installed, from one file of the standard library:
-``standin_server.py ADDRESS PORT CERTIFICATE KEY``.
+``standin_server.py ADDRESS PORT CERTIFICATE KEY``. SIGUSR1 makes it not ready, and ready again, while it goes on
+answering everything else; SIGUSR2 makes it say nothing for 5 s when it is asked whether it is ready, and again at once.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import ssl
 import sys
 
 TICK = 0.1
 """Seconds between two lines of /watch."""
+
+state = {"ready": True, "late": False}
 
 VERSION = {"major": "0", "minor": "0", "gitVersion": "stand-in"}
 
@@ -28,6 +32,10 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         path = words[1].split(b"?")[0] if len(words) == 3 else b""
         if path == b"/watch":
             await watch(writer)
+        elif path == b"/readyz" and state["late"]:
+            await asyncio.sleep(5)
+        elif path == b"/readyz" and not state["ready"]:
+            await answer(writer, "500 Internal Server Error", b"not ready", "text/plain")
         elif path in (b"/readyz", b"/livez", b"/healthz"):
             await answer(writer, "200 OK", b"ok", "text/plain")
         elif path == b"/version":
@@ -65,6 +73,9 @@ async def watch(writer: asyncio.StreamWriter) -> None:
 async def main(address: str, port: str, certificate: str, key: str) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, lambda: state.update(ready=not state["ready"]))
+    loop.add_signal_handler(signal.SIGUSR2, lambda: state.update(late=not state["late"]))
     server = await asyncio.start_server(
         serve, address, int(port), ssl=context, ssl_handshake_timeout=10, ssl_shutdown_timeout=1, backlog=256
     )

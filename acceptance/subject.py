@@ -38,15 +38,19 @@ T = TypeVar("T")
 
 class Power(Protocol):
     """Power over whole machines, by name. The lab's machines have it; for others a cluster's module may give it as
-    ``power``: an object with these four methods (IPMI, a hypervisor, a cloud). Each returns when it is done."""
+    ``power``: an object with these four methods (IPMI, a hypervisor, a cloud). Each returns when it is done.
 
-    def freeze(self, name: str) -> None:
+    The two that silence a machine may return a moment, of ``time.monotonic()``, at which it still was not silent, as
+    close to its silence as can be told. Without one, requests that the machine was answering count as failed.
+    """
+
+    def freeze(self, name: str) -> float | None:
         """Stop the machine's processors, without a word to anything in it."""
 
     def thaw(self, name: str) -> None:
         """Let it go on where it stood."""
 
-    def power_off(self, name: str) -> None:
+    def power_off(self, name: str) -> float | None:
         """Cut its power."""
 
     def power_on(self, name: str) -> None:
@@ -158,6 +162,9 @@ class Subject:
             namespace=NAMESPACE,
             prefix=prefix,
             watch=watch,
+            # A read as clients read: known to the API server, allowed, and from etcd's majority. Not /readyz: where one
+            # look at etcd fails, an API server says so for up to a second, while it serves everybody.
+            probe=f"/api/v1/namespaces/{NAMESPACE}",
         )
 
     def _etcd_target(self) -> EtcdTarget | None:

@@ -39,6 +39,7 @@ def test_fault(name: str, healthy: Session, record_property: Record) -> None:
             record_property("outage_seconds", run.during.seconds)
             record_property("failed_requests", run.during.failed)
             record_property("requests", run.during.total)
+            record_property("lost_in_flight", run.in_flight)
             record_property("failed_on_return", run.after.failed)
             record_property("longest_gap_seconds", round(run.during.gap, 3))
             record_property("write_stall_seconds", run.write_stall)

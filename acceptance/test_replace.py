@@ -70,8 +70,8 @@ def test_killed_replacement(
     session: Session, at: str, record_property: Record, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """However often it is killed, replacing the first master again ends in the same healthy cluster."""
-    session.subject  # noqa: B018 (brings the lab up)
-    lab, cluster = _lab(session), session.subject.cluster
+    cluster = session.subject.cluster  # which brings the lab up
+    lab = _lab(session)
     _installed(cluster)
     lab.recreate(lab.topology.masters[0].name)
     cluster.close()

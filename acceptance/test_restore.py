@@ -162,8 +162,8 @@ def test_lost_quorum_is_restored(healthy: Session, tmp_path: Path, record_proper
 @pytest.mark.parametrize("at", ["changed", "began"])
 def test_killed_restore(session: Session, at: str, record_property: Record, capsys: pytest.CaptureFixture[str]) -> None:
     """However often it is killed, restoring again ends with the backup's objects, no later ones, and nothing amiss."""
-    session.subject  # noqa: B018 (brings the lab up)
-    lab, cluster, plane = session.lab, session.subject.cluster, session.subject.plane
+    subject = session.subject  # which brings the lab up
+    lab, cluster, plane = session.lab, subject.cluster, subject.plane
     if lab is None or plane is None:
         session.skip(TITLE, "needs the lab, with Kubernetes: its data are exchanged for it")
     assert lab is not None

@@ -11,8 +11,8 @@ from attrs import evolve, frozen
 from k8sha import Check, K8shaError, NotReady, NotYet, wait_for
 
 from . import invariants
-from .faults import Fault
-from .history import Request, outage, stall, watch_gaps
+from .faults import Fault, Injected
+from .history import Request, in_flight, outage, stall, watch_gaps
 from .record import Run, Timeline, moment
 from .subject import Subject
 from .workload import Workload
@@ -61,7 +61,7 @@ class Trial:
         wrong = late or (self._whole(healed, fault.return_patience) if verify else "")
         again = None if wrong else client.now() - healed
         client.answers_until(end)
-        run = self._measure(injected.sentence, (zero, healing, healed, end), again, load=load, at=at)
+        run = self._measure(injected, (zero, healing, healed, end), again, load=load, at=at)
         broken = list(fault.promise.broken(run.during, run.write_stall, run.watch_gap))
         broken += [f"on its return {words}" for words in fault.promise.broken(run.after, None, None)]
         broken += [f"it was not whole again within {fault.return_patience:g} s: {wrong}"] if wrong else []
@@ -119,7 +119,7 @@ class Trial:
 
     def _measure(
         self,
-        sentence: str,
+        injected: Injected,
         marks: tuple[float, float, float, float],
         again: float | None,
         *,
@@ -135,10 +135,12 @@ class Trial:
                 f"{sum(gaps):.1f} s in all: this machine is too busy to measure"
             )
         silent = max((gap.seconds for gap in watch_gaps(history.watch, zero, end)), default=0.0)
+        taken = in_flight(history.probes, injected.since)
         return Run(
-            sentence=sentence,
+            sentence=injected.sentence,
             at=at,
-            during=outage(history.probes, zero, healing),
+            during=outage((probe for probe in history.probes if probe not in taken), zero, healing),
+            in_flight=len(taken),
             after=outage(history.probes, healing, end),
             write_stall=stall(history.writes, zero, end) if history.writes else None,
             watch_gap=silent if history.watch else None,

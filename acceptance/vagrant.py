@@ -93,10 +93,11 @@ class Lab:
                 elif states[machine.name] == "running":
                     self._plug(machine.name)
                 elif states[machine.name] == "stopped":
+                    self._reconnect(machine)
                     self._bring(machine.name, self._on, "running")
             if missing := [machine.name for machine in wanted if states[machine.name] == "absent"]:
                 self._listen(f"bringing up {', '.join(missing)}")
-                self._vagrant.up(vm_name=f"/^({'|'.join(missing)})$/")  # type: ignore[no-untyped-call]
+                self._vagrant.up(vm_name=f"/^({'|'.join(missing)})$/")
             with ThreadPoolExecutor(len(wanted)) as pool:
                 keys = dict(zip(wanted, pool.map(self._host_keys, wanted), strict=True))
                 self._remember(keys)
@@ -112,7 +113,7 @@ class Lab:
                 if self.provider == "docker":  # what is thrown away need not shut down in good order
                     with ThreadPoolExecutor(len(alive)) as pool:
                         list(pool.map(self._kill, alive))
-                self._vagrant.destroy()  # type: ignore[no-untyped-call]
+                self._vagrant.destroy()
             if left := [name for name, state in self.status().items() if state != "absent"]:
                 raise LabError(f"still there after vagrant destroy: {', '.join(left)}")
             self.known_hosts.unlink(missing_ok=True)
@@ -123,7 +124,7 @@ class Lab:
             ours = self._containers(f"k8sha.home={self.home}", "k8sha.host", "state")
             found = {name: _STATES.get(state, "stopped") for _, name, state in ours}
         else:
-            listed = self._vagrant.status()  # type: ignore[no-untyped-call]
+            listed = self._vagrant.status()
             found = {entry.name: _STATES.get(entry.state, "stopped") for entry in listed}
         return {name: found.get(name, "absent") for name in self.topology.names}
 
@@ -139,9 +140,10 @@ class Lab:
         addresses = (IPv4Address(entry["local"]) for link in links for entry in link.get("addr_info", []))
         return any(address in self.topology.network for address in addresses)
 
-    def freeze(self, name: str) -> None:
-        """Stops the machine's processor: its memory and its addresses stay, nothing in it runs. Undone by `thaw`."""
-        self._pull(name)
+    def freeze(self, name: str) -> float | None:
+        """Stops the machine's processor: its memory and its addresses stay, nothing in it runs. Undone by `thaw`.
+        Returns the moment just before its silence, where that can be told."""
+        since = self._pull(name)
 
         def refusal() -> str:
             try:
@@ -157,16 +159,19 @@ class Lab:
         except LabError:
             self._plug(name)
             raise
+        return since
 
     def thaw(self, name: str) -> None:
         """Lets a frozen machine go on where it stood."""
         self._plug(name)
         self._bring(name, self._thaw, "running")
 
-    def power_off(self, name: str) -> None:
-        """Cuts the machine's power: every process ends at once, the disks stay. Undone by `power_on`."""
-        self._pull(name)
+    def power_off(self, name: str) -> float | None:
+        """Cuts the machine's power: every process ends at once, the disks stay. Undone by `power_on`.
+        Returns the moment just before its silence, where that can be told."""
+        since = self._pull(name)
         self._kill(name)
+        return since
 
     def power_on(self, name: str) -> None:
         """Boots a machine that was cut off, with its old addresses and host keys; returns when it lets us log in."""
@@ -177,10 +182,11 @@ class Lab:
     def _kill(self, name: str) -> None:
         self._bring(name, self._off, "stopped")
 
-    def _pull(self, name: str) -> None:
+    def _pull(self, name: str) -> float | None:
         """A container's kernel speaks for it: see :class:`Cable`. Other providers' machines have one of their own."""
         if self.provider == "docker" and self.status()[name] == "running":
-            self._cable.pull(name, self._id(name))
+            return self._cable.pull(name, self._id(name))
+        return None
 
     def _plug(self, name: str) -> None:
         if self.provider == "docker":
@@ -194,20 +200,34 @@ class Lab:
                 self._listen(f"destroying {name}")
                 if self.provider == "docker":  # what is thrown away need not shut down in good order
                     self._kill(name)
-                self._vagrant.destroy(vm_name=name)  # type: ignore[no-untyped-call]
+                self._vagrant.destroy(vm_name=name)
         self.up([name])
 
     def _make_room(self) -> None:
-        """Removes what a killed run left behind; refuses where another lab stands on this network."""
+        """Removes what a killed run left behind; refuses where another lab stands on this network. One of which every
+        machine is stopped, as after a boot of this machine, is left as it is and stands in nobody's way."""
         if not self._run(["docker", "image", "ls", "--quiet", self._image]).strip():
             raise LabError(f"there is no image {self._image}: run acceptance/lab/setup")
         noted = {note.read_text().strip() for note in self.home.glob("machines/*/docker/id")}
-        for container, home in self._containers(f"k8sha.lab={self.topology.subnet}", "k8sha.home"):
+        for container, home, state in self._containers(f"k8sha.lab={self.topology.subnet}", "k8sha.home", "state"):
             ours = Path(home) == self.home
             if (ours and container not in noted) or not Path(home, "lab").exists():
                 self._run(["docker", "rm", "--force", "--volumes", container])
-            elif not ours:
+            elif not ours and _STATES.get(state, "stopped") != "stopped":
                 raise LabError(f"{self.topology.network} is taken by the lab of {home}: destroy that one first")
+
+    def _reconnect(self, machine: Machine) -> None:
+        """Another lab on these addresses took the network along when it was destroyed: a stopped container names one
+        that is no more, and would not start."""
+        if self.provider != "docker":
+            return
+        network, container = f"vagrant_network_{self.topology.network}", self._id(machine.name)
+        if not self._run(["docker", "network", "ls", "--quiet", "--filter", f"name=^{network}$"]).strip():
+            self._run(["docker", "network", "create", "--subnet", str(self.topology.network), network])
+        there = self._run(["docker", "network", "inspect", "--format", "{{.Id}}", network]).strip()
+        if there not in self._run(["docker", "inspect", "--format", "{{json .NetworkSettings.Networks}}", container]):
+            self._run(["docker", "network", "disconnect", "--force", network, container])
+            self._run(["docker", "network", "connect", "--ip", str(machine.address), network, container])
 
     @cached_property
     def _image(self) -> str:
@@ -230,7 +250,7 @@ class Lab:
         if self.provider == "docker":
             output = self._run(["docker", "exec", self._id(machine.name), "sh", "-c", show], machine=machine.name)
         else:
-            output = self._vagrant.ssh(vm_name=machine.name, command=show)  # type: ignore[no-untyped-call]
+            output = self._vagrant.ssh(vm_name=machine.name, command=show)
         return tuple(re.findall(r"^((?:ssh|ecdsa)-\S+ \S+)", output, re.MULTILINE))
 
     def _remember(self, keys: dict[Machine, tuple[str, ...]]) -> None:

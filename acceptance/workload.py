@@ -44,11 +44,11 @@ class EtcdTarget:
 class Target:
     """Where the client's requests go and how many of them there are.
 
-    A new TLS connection for ``GET /readyz`` every ``interval`` seconds, whether or not earlier ones have been answered;
-    one that takes longer than ``limit`` seconds has failed. client-go's own limits are laxer (30 s to connect, 10 s for
-    TLS). With a ``namespace`` (a real cluster) a ConfigMap is created there every ``write_interval`` seconds, over new
-    connections as well, and the watch is on those; without one (stand-ins) the watch is of a stream of ticks, and with
-    ``etcd`` the writes are keys that are put there.
+    A new TLS connection for a GET of ``probe`` every ``interval`` seconds, whether or not earlier ones have been
+    answered; one that takes longer than ``limit`` seconds has failed. client-go's own limits are laxer (30 s to
+    connect, 10 s for TLS). With a ``namespace`` (a real cluster) a ConfigMap is created there every ``write_interval``
+    seconds, over new connections as well, and the watch is on those; without one (stand-ins) the watch is of a stream
+    of ticks, and with ``etcd`` the writes are keys that are put there.
     """
 
     host: str
@@ -60,6 +60,7 @@ class Target:
     key: str = field(default="", repr=False, kw_only=True)
     namespace: str = field(default="", kw_only=True)
     prefix: str = field(default="write", kw_only=True)
+    probe: str = field(default="/readyz", kw_only=True)
     interval: float = field(default=0.05, kw_only=True)
     limit: float = field(default=2.0, kw_only=True)
     write_interval: float = field(default=0.1, kw_only=True)

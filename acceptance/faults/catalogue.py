@@ -3,7 +3,7 @@
 Where the figures come from: keepalived and HAProxy as k8sha sets them up, and measurements. A balancer that falls
 silent is given up after 3.6 adverts of 0.2 s, 0.72 s; one that stops says so, and the other takes over after 0.12 s.
 A proxy that dies says nothing: systemd notices, and tells keepalived. A hang is noticed by two checks half a second
-apart, each with up to a second's patience. An API server that does not accept costs a connection 1 s before HAProxy
+apart, each with up to a second's patience. An API server that does not accept costs a connection 0.5 s before HAProxy
 turns to the next; one that froze just after accepting loses the request.
 """
 

@@ -71,10 +71,15 @@ class Promise:
 
 @frozen
 class Injected:
-    """A fault that is in place: on which host, said in a sentence for the report."""
+    """A fault that is in place: on which host, said in a sentence for the report.
+
+    ``since``: the last moment, of ``time.monotonic()``, at which it is known not to have been in place; None where
+    nobody can tell.
+    """
 
     host: Host
     sentence: str
+    since: float | None = None
 
 
 @frozen

@@ -55,10 +55,12 @@ _ROLE: dict[Whom, str] = {
 
 
 @contextmanager
-def _machine(host: Host, sentence: str, harm: Callable[[str], None], heal: Callable[[str], None]) -> Iterator[Injected]:
+def _machine(
+    host: Host, sentence: str, harm: Callable[[str], float | None], heal: Callable[[str], None]
+) -> Iterator[Injected]:
     try:
-        harm(host.name)
-        yield Injected(host, sentence)
+        since = harm(host.name)
+        yield Injected(host, sentence, since)
     finally:
         heal(host.name)
         host.close()  # its link may be dead: the next look opens a new one

@@ -31,7 +31,7 @@ class Vagrant(vagrant.Vagrant):
     """python-vagrant with what it lacks: our runner, and only those lines of a listing that it can read."""
 
     def __init__(self, run: Callable[[Sequence[str]], str]) -> None:
-        super().__init__(root=str(REPOSITORY))  # type: ignore[no-untyped-call]
+        super().__init__(root=str(REPOSITORY))  # type: ignore[no-untyped-call] # python-vagrant has no types
         self._run = run
 
     def _call_vagrant_command(self, args: Sequence[str | None]) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import socket
+from pathlib import Path
 
 import pytest
 
+from acceptance.lab.commands import LabError
 from acceptance.vagrant import Lab
 
 SUBJECT = "worker-1"
@@ -52,3 +55,25 @@ def test_a_cable_that_a_killed_run_left_pulled_is_plugged_in_again(lab: Lab) -> 
     assert (answer(lab), lab.status()[SUBJECT]) == ("silence", "running")
     lab.up([SUBJECT])
     assert answer(lab) == "SSH-"
+
+
+def test_a_lab_whose_machines_all_stopped_stands_in_nobodys_way_and_comes_back(lab: Lab, tmp_path: Path) -> None:
+    """As after a boot of this machine: the network that it was on is taken, and then gone with the other lab."""
+    topology = tmp_path / "topology.json"
+    host = {"name": SUBJECT, "address": "192.168.57.20", "role": "worker", "cpus": 1, "memory_mb": 512}
+    topology.write_text(json.dumps({"subnet": "192.168.57.0", "prefix": 24, "vip": "192.168.57.100", "hosts": [host]}))
+    before, after = (Lab(topology, home=tmp_path / name, listen=print) for name in ("before", "after"))
+    try:
+        before.up()
+        with pytest.raises(LabError, match=f"taken by the lab of {before.home}"):
+            after.up()
+        before.power_off(SUBJECT)
+        after.up()
+        with pytest.raises(LabError, match=f"taken by the lab of {after.home}"):
+            before.up()
+        after.destroy()
+        before.up()
+        assert before.is_up()
+    finally:
+        before.destroy()
+        after.destroy()
