@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
-from k8sha import ControlPlane, NotReady
+from acceptance.topology import DEFAULT, load
+from acceptance.vagrant import Lab
+from k8sha import Cluster, ControlPlane, NotReady
 from k8sha.addons import (
     Addon,
     Calico,
@@ -40,20 +46,28 @@ def mirror() -> Mirror:
     return Mirror(urls={"https://raw.githubusercontent.com": Path(folder).resolve().as_uri()})
 
 
-NFS: dict[str, object] = {"server": "192.168.56.5", "path": "/export"}
+SERVER = str(load(Path(os.environ.get("K8SHA_TOPOLOGY", DEFAULT))).network[1])
+NFS: dict[str, object] = {"server": SERVER, "path": "/export"}
 ADDONS: dict[str, tuple[type[Addon], dict[str, object]]] = {
     "calico": (Calico, {}),
     "calico-3.32": (Calico, {"version": "v3.32.1", "encapsulation": "vxlan", "mtu": 1400}),
     "metrics-server": (MetricsServer, {"insecure": True}),
     "ingress-nginx": (IngressNginx, {}),
-    "traefik": (TraefikGateway, {}),
+    "traefik": (TraefikGateway, {"http_port": 30081, "https_port": 30444}),  # beside the other one
     "nfs": (NfsProvisioner, NFS),
-    "csi-nfs": (CsiNfs, {**NFS, "snapshots": True}),
+    "csi-nfs": (CsiNfs, {**NFS, "snapshots": True, "storage_class": "csi"}),
     "kube-prometheus": (KubePrometheusStack, {"targets": ()}),
     "logging": (Logging, {}),
 }
 REQUESTS = {"kube-prometheus": 40}
 """What a plan with nothing to do may ask where that is more than 20: a list a kind, a dry run of each Secret."""
+
+
+@pytest.fixture(autouse=True)
+def nfs(lab: Lab) -> Iterator[None]:
+    """What takes connections where the NFS server is said to be: this machine."""
+    with socket.create_server((SERVER, 2049)):
+        yield
 
 
 @pytest.mark.parametrize("name", ADDONS)
@@ -76,5 +90,36 @@ def test_every_object_is_accepted_and_every_one_removed(plane: ControlPlane, mir
     again, requests = counted(addon, "plan, nothing to do", addon.plan)
     assert names(again) == []
     assert requests <= REQUESTS.get(name, 20)
-    counted(addon, "uninstall", addon.uninstall)
+    counted(addon, "uninstall", evolve(addon, patience=120).uninstall)
+    assert everything(plane) == before
+
+
+def test_a_plan_with_all_of_them_at_once(cluster: Cluster, plane: ControlPlane, mirror: Mirror) -> None:  # noqa: F811
+    """Nothing to do for a whole cluster with every add-on: one trip per host and stage, and no more requests than each
+    of them asks on its own."""
+    before = everything(plane)
+    addons = [
+        kind(plane, mirror=mirror, check_images=False, patience=1, **settings)  # type: ignore[arg-type]
+        for kind, settings in (ADDONS[name] for name in ADDONS if not name.startswith("calico"))
+    ]
+    try:
+        for addon in addons:
+            try:
+                addon.install()
+            except NotReady as error:
+                log.info("%s: %s", addon.name, error)
+        bare, whole = cluster.plan(), Cluster(*cluster.components, *addons)
+        began = time.monotonic()
+        plan = whole.plan()
+        log.info(
+            "%d add-ons, %d objects: %d requests and %d trips in %.1f s; without add-ons %d and %d; load %.1f",
+            *(len(addons), len(everything(plane)) - len(before), plan.requests, plan.trips, time.monotonic() - began),
+            *(bare.requests, bare.trips, os.getloadavg()[0]),
+        )
+        assert names(plan) == []
+        assert plan.requests - bare.requests <= sum(REQUESTS.get(name, 20) for name in ADDONS)
+        assert plan.trips - bare.trips <= 3 * len(addons)
+    finally:
+        for addon in addons:  # that of the metrics first: while its API is down, no namespace goes
+            evolve(addon, patience=120).uninstall()
     assert everything(plane) == before

@@ -1,5 +1,5 @@
 """etcd on hosts of its own, for real: installed, broken, mended. One story, in this order, on the masters of the lab
-and one host more. The figures are logged: ``-o log_cli=true -o log_cli_level=INFO``."""
+and two hosts more. The figures are logged: ``-o log_cli=true -o log_cli_level=INFO``."""
 
 from __future__ import annotations
 
@@ -88,12 +88,12 @@ class Story:
     def __init__(self, lab: Lab, hosts: Mapping[str, Host]) -> None:
         self.lab = lab
         self.members = [hosts[machine.name] for machine in lab.topology.masters]
-        self.spare = hosts[lab.topology.workers[0].name]
+        self.spare, self.fifth = (hosts[machine.name] for machine in lab.topology.workers[:2])
         self.etcd = EtcdCluster(self.members, settings=SETTINGS)
 
     @property
     def every(self) -> list[Host]:
-        return [*self.members, self.spare]
+        return [*self.members, self.spare, self.fifth]
 
     def leader(self) -> Host:
         views = self.etcd.views()
@@ -103,10 +103,10 @@ class Story:
 @pytest.fixture(scope="module")
 def story(lab: Lab, hosts: Mapping[str, Host]) -> Iterator[Story]:
     found = Story(lab, hosts)
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(5) as pool:
         list(pool.map(bare, found.every))
     yield found
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(5) as pool:
         list(pool.map(bare, found.every))
 
 
@@ -326,3 +326,28 @@ def test_a_host_that_lost_all_never_begins_a_second_cluster(story: Story) -> Non
     story.etcd.install()
     story.etcd.verify()
     assert get(first, "begun") == "yes"
+
+
+def test_three_become_five_and_bear_the_loss_of_two(story: Story) -> None:
+    bare(story.spare)
+    five = EtcdCluster(story.every, settings=SETTINGS)
+    began = time.monotonic()
+    five.install()
+    five.verify()
+    log.info("3 -> 5 members: %.1f s, load %.1f", time.monotonic() - began, os.getloadavg()[0])
+    lost = [five.hosts[0], five.hosts[-1]]
+    for host in lost:
+        do(host, f"systemctl kill -s KILL etcd; systemctl stop etcd; rm -rf {DATA}/member")
+
+    def written() -> str:
+        said = put(five.hosts[1], "two are gone", "yes")
+        if "refused" in said or "error" in said:
+            raise NotYet(said)
+        return ""
+
+    wait_for(Check("three of five take a write", written), timeout=30)
+    with pytest.raises(VerifyError):
+        five.verify()
+    five.install()
+    five.verify()
+    assert [get(host, "two are gone") for host in five.hosts] == ["yes"] * 5

@@ -69,7 +69,8 @@ def test_two_members_lost(story: Story) -> None:
     done = story.etcd.restore(file)
     log.info(f"answered after {done.answering:.1f} s of {done.seconds:.1f} s, load {os.getloadavg()[0]:.1f}\n{done}")
     assert story.holds() == {"old"}
-    assert done.revision > done.reached >= done.snapshot
+    assert done.reached >= done.snapshot
+    assert done.revision > done.reached or "can't raise the revision" in str(done.notes)  # etcd before 3.4.27
     sees_everything(story.etcd)
     assert not story.etcd.plan()
 
