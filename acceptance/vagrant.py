@@ -96,8 +96,7 @@ class Lab:
                     self._reconnect(machine)
                     self._bring(machine.name, self._on, "running")
             if missing := [machine.name for machine in wanted if states[machine.name] == "absent"]:
-                self._listen(f"bringing up {', '.join(missing)}")
-                self._vagrant.up(vm_name=f"/^({'|'.join(missing)})$/")
+                self._create(missing)
             with ThreadPoolExecutor(len(wanted)) as pool:
                 keys = dict(zip(wanted, pool.map(self._host_keys, wanted), strict=True))
                 self._remember(keys)
@@ -202,6 +201,19 @@ class Lab:
                     self._kill(name)
                 self._vagrant.destroy(vm_name=name)
         self.up([name])
+
+    def _create(self, names: Sequence[str]) -> None:
+        """Makes machines, all at once. On a busy machine one of many may not come to be: it is made once more."""
+        self._listen(f"bringing up {', '.join(names)}")
+        try:
+            self._vagrant.up(vm_name=_all_of(names))
+        except LabError as error:
+            states = self.status()
+            left = [name for name in names if states[name] != "running"]
+            if not left:
+                raise
+            self._listen(f"bringing up {', '.join(left)} once more: {error}")
+            self._vagrant.up(vm_name=_all_of(left))
 
     def _make_room(self) -> None:
         """Removes what a killed run left behind; refuses where another lab stands on this network. One of which every
@@ -313,3 +325,8 @@ class Lab:
 
     def _run(self, command: Sequence[str], *, seconds: float = 60, machine: str = "") -> str:
         return run(command, self._environment, seconds=seconds, machine=machine)
+
+
+def _all_of(names: Sequence[str]) -> str:
+    """These machines, as Vagrant takes several for one."""
+    return f"/^({'|'.join(names)})$/"
