@@ -22,6 +22,10 @@ _AT_ONCE = 8
 _BY_ITSELF = frozenset({("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")})
 """What every namespace has without anybody having made it."""
 
+_NOBODYS = "kube-node-lease"
+"""A namespace in which nobody works: what is in it beside leases is put into every namespace by some controller (an
+authority's certificate by service meshes, say), and is made again where it is removed."""
+
 _PASSING = frozenset({"Event", "Endpoints", "EndpointSlice", "Lease", "PodMetrics"})
 """Kinds whose objects come and go with others."""
 
@@ -75,18 +79,20 @@ def _strangers(api: Api, kind: Kind, namespace: str, owner: str) -> list[str]:
     """Objects of a kind that neither we made nor something that goes with what we made."""
     if kind.kind in _PASSING:
         return []
+    not_ours = f"{OWNER}!={owner}"
     try:
-        items = api.get(kind.path(namespace), labelSelector=f"{OWNER}!={owner}")["items"]
+        items = api.get(kind.path(namespace), labelSelector=not_ours)["items"]
     except KubeError as error:
         if error.status in (404, 405, 503):  # an aggregated API that is down keeps no objects of its own
             return []
         raise
-    found = []
-    for item in items:
-        meta = item["metadata"]
-        if not meta.get("ownerReferences") and (kind.kind, meta["name"]) not in _BY_ITSELF:
-            found.append(f"{kind.kind} " + (f"{meta['namespace']}/" if meta.get("namespace") else "") + meta["name"])
-    return found
+    metas = [item["metadata"] for item in items]
+    found = [m for m in metas if not m.get("ownerReferences") and (kind.kind, m["name"]) not in _BY_ITSELF]
+    if found and namespace:
+        spread = api.get(kind.path(_NOBODYS), labelSelector=not_ours)["items"]
+        everywhere = {item["metadata"]["name"] for item in spread}
+        found = [m for m in found if m["name"] not in everywhere]
+    return [f"{kind.kind} " + (f"{m['namespace']}/" if m.get("namespace") else "") + m["name"] for m in found]
 
 
 def _once_each(kinds: Iterable[Kind]) -> Iterable[Kind]:

@@ -493,11 +493,12 @@ def test_the_same_object_under_another_version_is_the_same() -> None:
 
 
 def test_what_others_made_in_a_namespace_of_ours_stands_in_the_way_of_its_removal(server: Server) -> None:
-    """Named, with nothing deleted. What every namespace has by itself is no reason."""
+    """Named, with nothing deleted. What every namespace has by itself, or from a controller, is no reason."""
     objects(server, SPACE, config("one", a="1")).install("Parts", ignore)
-    for name in ("kube-root-ca.crt", "theirs"):
+    for space, name in (("n", "kube-root-ca.crt"), ("n", "theirs"), ("n", "mesh-ca"), ("kube-node-lease", "mesh-ca")):
         item = config(name, a="1")
-        server.store[f"/api/v1/namespaces/n/configmaps/{name}"] = item | {"metadata": item["metadata"] | {"uid": name}}
+        meta = item["metadata"] | {"namespace": space, "uid": f"{space}-{name}"}
+        server.store[f"/api/v1/namespaces/{space}/configmaps/{name}"] = item | {"metadata": meta}
     before = dict(server.store)
     gone = removal.Removal(name="removal", api=server, owner="parts")
     with pytest.raises(PreflightError) as caught:
