@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from k8sha.hosts.host import Host
-from k8sha.kube import Api, ready
-from k8sha.waiting import Check, NotYet
+from k8sha.kube import Api, Json, ready
+from k8sha.waiting import Check, NotYet, wait_for
 
 if TYPE_CHECKING:
     from k8sha.components.control_plane import ControlPlane
@@ -20,6 +21,10 @@ __all__ = ["control_plane_checks", "nodes_ready", "worker_checks"]
 STATIC_PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 EXPIRY_DAYS = 30
 """Certificates that end within so many days are a finding: time enough for a renewal in working hours."""
+
+_TOLD = 30.0
+"""Seconds within which the cluster hears of a static pod that has just started: kubelet's status manager goes round
+every 10 s, and kubeadm's startup probes ask every 10 s, the first time after 10."""
 
 _EXPIRY = """\
 for file in $(find /etc/kubernetes/pki /var/lib/kubelet/pki -name '*.crt' -o -name 'kubelet-client-current.pem'); do
@@ -87,19 +92,35 @@ def nodes_ready(api: Api, hosts: Iterable[Host], version: str) -> str:
     return f"{len(hosts)} nodes"
 
 
-def _static_pods(api: Api, hosts: Sequence[Host], names: Sequence[str]) -> str:
-    pods = {pod["metadata"]["name"]: pod for pod in api.get("/api/v1/namespaces/kube-system/pods")["items"]}
-    wrong = []
-    for host in hosts:
-        for name in names:
-            pod = pods.get(f"{name}-{host.name}")
-            if pod is None:
-                wrong.append(f"{name}-{host.name} is missing")
-            elif not ready(pod):
-                wrong.append(f"{name}-{host.name} is not ready ({pod['status'].get('phase')})")
-    if wrong:
+def _static_pods(
+    api: Api, hosts: Sequence[Host], names: Sequence[str], *, pause: Callable[[float], None] = time.sleep
+) -> str:
+    """Every one is ready by the cluster's word, which is waited for where it is not there yet."""
+    pods: dict[str, Json] = {}
+    wanted = [f"{name}-{host.name}" for host in hosts for name in names]
+
+    def told() -> str:
+        pods.clear()
+        pods.update({pod["metadata"]["name"]: pod for pod in api.get("/api/v1/namespaces/kube-system/pods")["items"]})
+        if late := [name for name in wanted if _starts(pods.get(name))]:
+            raise NotYet("; ".join(f"{name} {_state(pods.get(name))}" for name in late))
+        return ""
+
+    wait_for(Check("every static pod has started", told), timeout=_TOLD, pause=pause)
+    if wrong := [f"{name} {_state(pods[name])}" for name in wanted if not ready(pods[name])]:
         raise NotYet("; ".join(wrong))
-    return f"{len(hosts) * len(names)} pods"
+    return f"{len(wanted)} pods"
+
+
+def _starts(pod: Json | None) -> bool:
+    """Whether a pod may be at work without its kubelet having said so."""
+    if pod is None or pod["status"].get("phase", "Pending") == "Pending":
+        return True
+    return not all(container.get("started") for container in pod["status"].get("containerStatuses", ()))
+
+
+def _state(pod: Json | None) -> str:
+    return "is missing" if pod is None else f"is not ready ({pod['status'].get('phase', 'Pending')})"
 
 
 def _readyz(asker: Host, address: str, port: int) -> str:
