@@ -26,6 +26,9 @@ _TOLD = 30.0
 """Seconds within which the cluster hears of a static pod that has just started: kubelet's status manager goes round
 every 10 s, and kubeadm's startup probes ask every 10 s, the first time after 10."""
 
+_TRANSLATED = 30.0
+"""Seconds that the kube-proxy of a new node may take to start, from an image that is there, and to write its rules."""
+
 _EXPIRY = """\
 for file in $(find /etc/kubernetes/pki /var/lib/kubelet/pki -name '*.crt' -o -name 'kubelet-client-current.pem'); do
   end=$(openssl x509 -noout -enddate -in "$file")
@@ -162,8 +165,11 @@ _QUERY = (
 )
 
 
-def _dns(api: Api, hosts: Sequence[Host]) -> str:
-    """A DNS question put to the cluster's DNS Service from each host, as a raw datagram: no tool is needed there."""
+def _dns(api: Api, hosts: Sequence[Host], *, pause: Callable[[float], None] = time.sleep) -> str:
+    """A DNS question put to the cluster's DNS Service from each host, as a raw datagram: no tool is needed there.
+
+    A node that has just joined translates no service address until its kube-proxy has started.
+    """
     service = api.get("/api/v1/namespaces/kube-system/services/kube-dns")["spec"]["clusterIP"]
     wanted = api.get("/api/v1/namespaces/default/services/kubernetes")["spec"]["clusterIP"]
     config = api.get("/api/v1/namespaces/kube-system/configmaps/kubeadm-config")["data"]["ClusterConfiguration"]
@@ -175,13 +181,19 @@ def _dns(api: Api, hosts: Sequence[Host]) -> str:
         f"exec 3<>/dev/udp/{service}/53; printf {shlex.quote(query)} | dd bs=512 iflag=fullblock status=none >&3; "
         "timeout 3 dd bs=512 count=1 status=none <&3 | od -An -tu1 -v | tr -s ' \\n' ' '"
     )
-    wrong = []
-    answer = " ".join(wanted.split("."))
-    for host in hosts:
-        _, out, err = host.read(f"bash -c {shlex.quote(script)}")[0]
-        if not out.decode().strip().endswith(answer):
-            said = err.decode(errors="replace").strip() or out.decode().strip() or "no answer within 3 s"
-            wrong.append(f"{host.name}: {said[:200]}")
-    if wrong:
-        raise NotYet("; ".join(wrong))
-    return f"kubernetes.default.svc.{domain} is {wanted}, asked from {len(hosts)} hosts"
+    answer, left = " ".join(wanted.split(".")), list(hosts)
+
+    def look() -> str:
+        wrong = {}
+        for host in left:
+            _, out, err = host.read(f"bash -c {shlex.quote(script)}")[0]
+            if not out.decode().strip().endswith(answer):
+                wrong[host] = err.decode(errors="replace").strip() or out.decode().strip() or "no answer within 3 s"
+                if "not permitted" in wrong[host]:  # as HostRoutes has it refused
+                    wrong[host] = f"no rule for the Service {service} there: does its kube-proxy run?"
+        left[:] = wrong
+        if wrong:
+            raise NotYet("; ".join(f"{host.name}: {said[:200]}" for host, said in wrong.items()))
+        return f"kubernetes.default.svc.{domain} is {wanted}, asked from {len(hosts)} hosts"
+
+    return wait_for(Check("the kubernetes Service is resolved", look), timeout=_TRANSLATED, pause=pause)
