@@ -27,7 +27,8 @@ _TOLD = 30.0
 every 10 s, and kubeadm's startup probes ask every 10 s, the first time after 10."""
 
 _TRANSLATED = 30.0
-"""Seconds that the kube-proxy of a new node may take to start, from an image that is there, and to write its rules."""
+"""Seconds that the kube-proxy of a new node may take to start and to write its rules. A kubelet that has not read the
+Services when it first creates the container ("cannot construct envvars") tries again after some 13 s, as measured."""
 
 _EXPIRY = """\
 for file in $(find /etc/kubernetes/pki /var/lib/kubelet/pki -name '*.crt' -o -name 'kubelet-client-current.pem'); do
