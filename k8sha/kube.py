@@ -227,7 +227,9 @@ class Api:
         except KubeError as error:
             if error.status == 404:
                 return "gone"
-            if error.status == 429:
+            if error.status == 403 and _ends(error):  # nothing more is made in it, not even an eviction
+                return "leaving with its namespace"
+            if error.status in (0, 429):  # no answer, or not yet
                 return str(error)
             raise
         return "leaving"
@@ -275,6 +277,12 @@ def ready(item: Json) -> bool:
     """Whether an object's condition ``Ready`` is true."""
     conditions: Iterable[Json] = item.get("status", {}).get("conditions", ())
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+
+def _ends(error: KubeError) -> bool:
+    """Whether a refusal is for a namespace that is being deleted."""
+    causes = error.details.get("causes") if isinstance(error.details, Mapping) else None
+    return any(cause.get("reason") == "NamespaceTerminating" for cause in causes or ())
 
 
 def _evictable(pod: Json) -> bool:

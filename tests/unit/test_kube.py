@@ -15,7 +15,7 @@ from attrs import define, field
 from k8sha import kube
 from k8sha.endpoint import Endpoint
 from k8sha.errors import KubeError
-from k8sha.kube import Api
+from k8sha.kube import Api, Json
 
 
 @define(eq=False)
@@ -130,3 +130,35 @@ def test_what_it_says_is_told_where_there_is_no_time_or_it_names_none(
     with pytest.raises(KubeError) as caught:
         asked.request(verb, "/api/v1/nodes", {} if verb == "post" else None)
     assert (caught.value.status, server.asked, naps) == (429, [verb.upper()], [])
+
+
+@define(eq=False)
+class Evicting(Api):
+    """A node with one pod. Evictions are answered with these, one after another; then the pod is gone."""
+
+    answers: list[KubeError] = field(factory=list)
+
+    def request(self, verb: str, path: str, body: Json = None, **more: object) -> Json:
+        if path.endswith("/eviction"):
+            raise self.answers.pop(0)
+        pods = [{"metadata": {"namespace": "n", "name": "p"}}] if self.answers else []
+        return {"items": pods, "metadata": {}, "spec": {}}
+
+
+def refused(status: int, reason: str = "") -> KubeError:
+    details = {"causes": [{"reason": reason, "message": "n is being terminated"}]} if reason else None
+    return KubeError("post", "/eviction", status, "refused", details)
+
+
+def test_a_drain_outlasts_what_passes() -> None:
+    """Also a pod whose namespace is being deleted, which refuses its eviction: the pods of a ``verify`` just before."""
+    passing = [refused(429), refused(0), refused(403, "NamespaceTerminating"), refused(404)]
+    server = Evicting(lambda: "", Endpoint("192.168.56.100"), answers=passing)
+    server.drain("w1")
+    assert server.answers == []
+
+
+@pytest.mark.parametrize("error", [refused(403), refused(403, "Other"), refused(500)], ids=str)
+def test_a_drain_ends_with_a_refusal_that_stays(error: KubeError) -> None:
+    with pytest.raises(KubeError, match="refused"):
+        Evicting(lambda: "", Endpoint("192.168.56.100"), answers=[error]).drain("w1")
