@@ -15,12 +15,18 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from attrs import field, frozen
 
 from k8sha.hosts.link import ShellLink
 from k8sha.resources.resource import STATE
 
 SHELLS = {"dash": ("/usr/bin/dash",), "bash": ("/bin/bash", "--posix"), "busybox": ("/usr/bin/busybox", "sh")}
+KINDS = [
+    pytest.param(name, marks=pytest.mark.skipif(shutil.which(command[0]) is None, reason=f"needs {name}"))
+    for name, command in SHELLS.items()
+]
+"""Each of them, to parametrize a test by."""
 
 
 def hear_signals() -> None:

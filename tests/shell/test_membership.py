@@ -12,7 +12,7 @@ import pytest
 from k8sha.components.etcd import forget_member
 from k8sha.components.membership import MembersRemoved
 
-from .local import SHELLS
+from .local import KINDS, SHELLS
 
 CURL = """\
 #!/bin/sh
@@ -80,7 +80,7 @@ def remove(
 VOTERS = [member(number, f"m-{number}", f"192.168.56.1{number}") for number in (1, 2, 3)]
 
 
-@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("shell", KINDS)
 @pytest.mark.parametrize(
     ("more", "addresses", "ids"),
     [
@@ -101,24 +101,24 @@ def test_those_that_must_go_go_and_nobody_else(
     assert remove(tmp_path, shell, [*VOTERS, *more], *addresses) == (0, ids)
 
 
-@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("shell", KINDS)
 def test_a_removal_that_etcd_refuses_is_an_error(tmp_path: Path, shell: str) -> None:
     exit, _ = remove(tmp_path, shell, VOTERS, "192.168.56.11", refuses=22)
     assert exit != 0
 
 
-@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("shell", KINDS)
 def test_a_leader_hands_over_before_it_goes(tmp_path: Path, shell: str) -> None:
     """If it went as the leader of two, the other would never learn of it, nor have a quorum again."""
     assert remove(tmp_path, shell, VOTERS[1:], "192.168.56.13") == (0, ["hands over https://192.168.56.13:2379", "3"])
 
 
-@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("shell", KINDS)
 def test_a_removal_whose_answer_is_lost_is_done_all_the_same(tmp_path: Path, shell: str) -> None:
     assert remove(tmp_path, shell, VOTERS, "192.168.56.11", silent=True) == (0, ["1"])
 
 
-@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("shell", KINDS)
 @pytest.mark.parametrize(
     ("half", "gone"),
     [
@@ -135,7 +135,7 @@ def test_what_a_dead_join_left_is_removed_before_the_next(
     assert remove(tmp_path, shell, [*VOTERS[:2], half], script=script) == (0, gone)
 
 
-@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("shell", KINDS)
 def test_a_half_joined_member_that_etcd_does_not_let_go_is_an_error(tmp_path: Path, shell: str) -> None:
     exit, _ = remove(tmp_path, shell, VOTERS, script=forget_member("192.168.56.11"), refuses=22)
     assert exit != 0

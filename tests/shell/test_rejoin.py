@@ -14,7 +14,7 @@ from k8sha.etcd.alarms import AlarmsGone
 from k8sha.etcd.fence import FENCED, MANIFESTS
 from k8sha.etcd.rejoin import JoinsAs
 
-from .local import SHELLS
+from .local import KINDS, SHELLS
 
 FIRST = """\
 spec:
@@ -39,7 +39,7 @@ def run(shell: str, text: str, folder: Path, **more: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("shell", KINDS)
 @pytest.mark.parametrize("manifest", [FIRST, JOINED])
 def test_a_manifest_gets_the_members_and_nothing_else_changes(tmp_path: Path, shell: str, manifest: str) -> None:
     for name in (FENCED, MANIFESTS):
@@ -67,7 +67,7 @@ done
 """
 
 
-@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("shell", KINDS)
 def test_alarms_are_put_out_of_those_that_are_gone_and_of_nobody_else(tmp_path: Path, shell: str) -> None:
     (tmp_path / "curl").write_text(CURL)
     (tmp_path / "curl").chmod(0o755)
@@ -87,7 +87,7 @@ def test_alarms_are_put_out_of_those_that_are_gone_and_of_nobody_else(tmp_path: 
     assert not gone.diff(run(shell, gone.probe(), tmp_path, **told).encode())
 
 
-@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("shell", KINDS)
 def test_no_alarm_is_put_out_where_nobody_says_who_is_a_member(tmp_path: Path, shell: str) -> None:
     (tmp_path / "curl").write_text(CURL)
     (tmp_path / "curl").chmod(0o755)

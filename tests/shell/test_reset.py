@@ -10,10 +10,10 @@ import pytest
 
 from k8sha.components.joins import reset
 
-from .local import SHELLS
+from .local import KINDS, SHELLS
 
 
-@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("shell", KINDS)
 @pytest.mark.parametrize("keep", [(), ("ca.crt", "ca.key")])
 def test_all_goes_but_what_is_to_be_kept(tmp_path: Path, shell: str, keep: tuple[str, ...]) -> None:
     """Also where nothing is to be kept: a folder of the PKI is no file to keep, and no reason to give up."""
