@@ -137,9 +137,23 @@ if ! systemctl is-active --quiet {unit}; then
 elif {f"! cmp -s {stamp}.unit.new {stamp}.unit" if hard else "false"}; then systemctl restart {unit}
 elif {f"! cmp -s {stamp}.new {stamp}" if soft else "false"}; then systemctl {softly} {unit}
 fi
+{_outlasts(unit)}
 systemctl is-active --quiet {unit}
 mv -f {stamp}.unit.new {stamp}.unit
 mv -f {stamp}.new {stamp}"""
+
+
+def _outlasts(unit: str) -> str:
+    """Shell that ends with an error where the unit's program ends within a second. Units of these types are "active" as
+    soon as there is a process, whatever becomes of it; others say themselves when they are at work."""
+    return f"""\
+case $(systemctl show -p Type --value {unit}) in
+  simple | exec | idle)
+    if timeout 1 tail --pid="$(systemctl show -p MainPID --value {unit})" -f /dev/null; then
+      systemctl status --no-pager --lines 5 {unit} >&2
+      exit 1
+    fi ;;
+esac"""
 
 
 def _snapshot(paths: list[str]) -> str:
