@@ -289,7 +289,7 @@ def _evictable(pod: Json) -> bool:
     meta = pod["metadata"]
     if "kubernetes.io/config.mirror" in meta.get("annotations", {}):
         return False
-    if pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
-        return False
+    if pod.get("status", {}).get("phase") in ("Succeeded", "Failed") and "deletionTimestamp" not in meta:
+        return False  # it has ended; one that ended because it is being deleted is waited for, as it is still there
     owners: Iterator[Json] = iter(meta.get("ownerReferences", ()))
     return not any(owner.get("controller") and owner["kind"] == "DaemonSet" for owner in owners)

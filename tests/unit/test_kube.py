@@ -162,3 +162,26 @@ def test_a_drain_outlasts_what_passes() -> None:
 def test_a_drain_ends_with_a_refusal_that_stays(error: KubeError) -> None:
     with pytest.raises(KubeError, match="refused"):
         Evicting(lambda: "", Endpoint("192.168.56.100"), answers=[error]).drain("w1")
+
+
+@define(eq=False)
+class Seen(Api):
+    """A node whose pods are these, look after look; nothing needs to be evicted."""
+
+    looks: list[list[Json]] = field(factory=list)
+
+    def request(self, verb: str, path: str, body: Json = None, **more: object) -> Json:
+        assert not path.endswith("/eviction")
+        return {"items": self.looks.pop(0) if path.endswith("/pods") else [], "metadata": {}, "spec": {}}
+
+
+@pytest.mark.parametrize(
+    ("meta", "looks"), [({}, 1), ({"deletionTimestamp": "2026-11-23T20:59:00Z"}, 2)], ids=["ended", "being deleted"]
+)
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+def test_a_drain_waits_for_pods_that_ended_because_they_are_deleted(phase: str, meta: Json, looks: int) -> None:
+    """Such a pod was still on a node that counted as drained."""
+    pod = {"metadata": {"namespace": "n", "name": "p"} | meta, "status": {"phase": phase}}
+    server = Seen(lambda: "", Endpoint("192.168.56.100"), looks=[[pod], []])
+    server.drain("w1")
+    assert len(server.looks) == 2 - looks
