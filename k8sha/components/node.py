@@ -13,6 +13,7 @@ from k8sha.component import Requirements, Stages
 from k8sha.distros import Distro
 from k8sha.endpoint import Endpoint
 from k8sha.errors import ConfigError, Problem
+from k8sha.etcd.member import KERNEL
 from k8sha.hosts.host import Host
 from k8sha.preflight import NAMES, known_distro, role_requirements, system_problems
 from k8sha.resources.containerd import SOCKET, ContainerdConfig, SystemdCgroups
@@ -163,7 +164,7 @@ def _resources(
         yield HostsEntry(endpoint.host, endpoint.address)
     yield host.distro.packages(*_packages(host.distro, source))
     yield Modules(_MODULES)
-    yield Sysctl({**_SYSCTL, **settings.sysctl})
+    yield Sysctl({**_SYSCTL, **(KERNEL if role == "master" else {}), **settings.sysctl})
     config = _containerd(source.pause_image(version), settings)
     yield config
     yield File("/etc/crictl.yaml", f"runtime-endpoint: unix://{SOCKET}\nimage-endpoint: unix://{SOCKET}\n")

@@ -15,6 +15,7 @@ _NAMES = {
     "conntrack": "conntrack-tools",
     "iptables": "iptables-nft",
     "iputils-arping": "iputils",
+    "procps": "procps-ng",
     "containerd": "containerd.io",
     "runc": "runc",
 }

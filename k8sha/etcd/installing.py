@@ -18,12 +18,14 @@ from k8sha.etcd.certificates import PKI, Keys, PrivateKeys
 from k8sha.etcd.conditions import CaughtUp, MembersHealthy
 from k8sha.etcd.member import (
     OLDEST,
+    TOOLS,
     EtcdSettings,
     InitialCluster,
     MemberState,
     environment,
     names_and_peers,
     service,
+    sysctl,
     unit,
 )
 from k8sha.etcd.membership import LearnerAdded, MembersGone, Promoted
@@ -128,14 +130,14 @@ def _healthy(hosts: Sequence[Host]) -> MembersHealthy:
 
 
 def _prepare(hosts: Sequence[Host], seen: _Seen) -> _Steps:
-    packages = {host: host.distro.packages(*host.distro.etcd_packages, "openssl", "curl") for host in hosts}
+    packages = {host: host.distro.packages(*host.distro.etcd_packages, *TOOLS) for host in hosts}
     keys = {host: PrivateKeys(host.name, host.address) for host in hosts}
     folders = (
         Directory("/etc/etcd"),
         Directory(PKI, owner="root:etcd", mode="0750"),
         Directory("/var/lib/k8sha/etcd"),
     )
-    work = {host: (unit(), packages[host], *folders, keys[host], _STATE, _VIEW) for host in hosts}
+    work = {host: (unit(), packages[host], sysctl(), *folders, keys[host], _STATE, _VIEW) for host in hosts}
     outcome = yield Stage("programs, keys, and what is there", work)
     for host in hosts:
         seen.states[host] = _STATE.words(outcome.of(host.name, _STATE.key))

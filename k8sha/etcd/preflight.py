@@ -9,7 +9,7 @@ from attrs import frozen
 from k8sha.distros import Distro
 from k8sha.errors import Problem
 from k8sha.etcd.access import DATA
-from k8sha.etcd.member import EtcdSettings
+from k8sha.etcd.member import TOOLS, EtcdSettings
 from k8sha.hosts.host import Host
 from k8sha.preflight import host_problems, known_distro
 from k8sha.resources.requirements import DiskSync, NodeRequirement, PeersAnswer, PortsFree
@@ -79,4 +79,4 @@ def _of(host: Host, hosts: Sequence[Host], settings: EtcdSettings) -> Iterator[R
     yield from (each for each in wanted if each.name not in settings.skip_requirements)
     if "packages" not in settings.skip_requirements:
         remedy = f"add a repository that has them, {_SKIP.format(name='packages')}"
-        yield host.distro.packages_at_hand(*host.distro.etcd_packages, "openssl", "curl", remedy=remedy)
+        yield host.distro.packages_at_hand(*host.distro.etcd_packages, *TOOLS, remedy=remedy)

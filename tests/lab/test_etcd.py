@@ -45,6 +45,8 @@ def bare(host: Host) -> None:
 if systemctl cat etcd >/dev/null 2>&1; then systemctl stop etcd; fi
 DEBIAN_FRONTEND=noninteractive apt-get purge -y -q etcd-server etcd-client >/dev/null
 rm -rf /etc/etcd {DATA}/* /var/lib/k8sha/etcd /var/lib/k8sha/restarted/etcd.service* /etc/systemd/system/etcd.service
+rm -f /etc/sysctl.d/90-k8sha-etcd.conf
+sysctl -q -w net.ipv4.tcp_retries2=15
 systemctl daemon-reload""",
     )
 
@@ -180,6 +182,39 @@ def test_a_member_that_freezes_is_missed_and_comes_back(story: Story) -> None:
         lost.close()
     sees_everything(story.etcd)
     assert get(lost, "while") == "frozen"
+
+
+def test_a_follower_that_was_silent_serves_as_soon_as_it_is_back(story: Story) -> None:
+    """With the kernel's own patience it heard nothing of the leader for another 11.5 s: what the leader sends waits for
+    TCP's next attempt, and these are as far apart as the silence was long."""
+    leader = story.leader()
+    away = next(host for host in story.members if host != leader)
+    began = time.monotonic()
+    story.lab.freeze(away.name)
+    try:
+
+        def let_go() -> str:
+            if left := do(leader, f"ss -Htn state established dst {away.address} sport = :2380"):
+                raise NotYet(left)
+            return "none is left"
+
+        wait_for(Check("the leader lets go of its connections", let_go), timeout=60, interval=0.5)
+    finally:
+        story.lab.thaw(away.name)
+        away.close()
+    back = time.monotonic()
+    data = json.dumps({"key": base64.b64encode(b"begun").decode()})
+
+    def read() -> str:
+        said = do(away, f"{ACCESS.curl} --max-time 1 {LOCAL}/v3/kv/range -d '{data}' || echo refused")
+        if '"kvs"' not in said:
+            raise NotYet(said)
+        return said
+
+    wait_for(Check("it reads what the cluster has", read), timeout=60, interval=0.1)
+    took = time.monotonic() - back
+    log.info(f"reads {took:.2f} s after {back - began:.1f} s of silence, load {os.getloadavg()[0]:.1f}")
+    assert took < 5
 
 
 def test_a_member_that_lost_its_data_joins_anew(story: Story) -> None:

@@ -16,7 +16,7 @@ from k8sha.etcd.member import EtcdSettings, InitialCluster, environment
 from k8sha.etcd.membership import LearnerAdded, MembersGone, Promoted
 from k8sha.hosts import Host
 from k8sha.report import Outcome
-from k8sha.resources import Resource
+from k8sha.resources import Resource, Sysctl
 from k8sha.stage import Stage
 
 from .node_hosts import node
@@ -89,6 +89,14 @@ def test_the_first_host_begins_and_the_others_join_it_one_at_a_time() -> None:
     joins = [index for index, (_, each) in enumerate(asked) if isinstance(each, InitialCluster)]
     promoted = [index for index, (_, each) in enumerate(asked) if isinstance(each, Promoted)]
     assert joins[1] < promoted[0] < joins[2] < promoted[1]
+
+
+def test_every_member_lets_go_of_connections_that_nobody_answers_before_it_runs() -> None:
+    asked = walk(host_shows())
+    settings = {name: dict(each.values) for name, each in asked if isinstance(each, Sysctl)}
+    assert settings == {host.name: {"net.ipv4.tcp_retries2": "5"} for host in HOSTS}
+    kinds = [type(each).__name__ for _, each in asked]
+    assert kinds.index("AptPackages") < kinds.index("Sysctl") < kinds.index("Service")
 
 
 def test_members_that_are_well_are_only_looked_at_the_leader_last() -> None:
