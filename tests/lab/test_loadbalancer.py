@@ -11,9 +11,12 @@ from __future__ import annotations
 import logging
 import os
 import re
+import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -74,6 +77,10 @@ class Pair:
         self.standins = StandIns(self.masters)
         self.first: Report | None = None
 
+    @property
+    def ca(self) -> str:
+        return do(self.masters[0], "cat /etc/kubernetes/pki/ca.crt")
+
     def holders(self) -> list[Host]:
         probe = VIPHolder(self.vip).probe()
         return [host for host in self.balancers if VIPHolder.holds(host.read(probe)[0][1])]
@@ -98,14 +105,37 @@ class Pair:
         held = {server: min(look[server] for look in looks) for server in looks[0]}
         return self.hosts[max(held, key=held.__getitem__) if watched else min(held, key=held.__getitem__)]
 
+    @contextmanager
+    def next_goes_to(self, master: Host, *, least: int = 3) -> Iterator[None]:
+        """Meanwhile each other master holds so many connections more: that many new ones in a row go to this one."""
+        context = ssl.create_default_context(cadata=self.ca)
+        held: dict[str, list[ssl.SSLSocket]] = {each.name: [] for each in self.masters}
+
+        def one_more() -> str:
+            plain = socket.create_connection((self.vip, 6443), timeout=5)
+            secure = stack.enter_context(context.wrap_socket(plain, server_hostname="kubernetes"))
+            certificate = secure.getpeercert() or {}
+            names = {str(entry[1]) for entry in certificate["subjectAltName"]}
+            (who,) = held.keys() & names
+            held[who].append(secure)
+            counts = {name: len(of) for name, of in held.items()}
+            if any(count < least for name, count in counts.items() if name != master.name):
+                raise NotYet(str(counts))
+            return ""
+
+        with ExitStack() as stack:
+            wait_for(Check("the other masters are busier", one_more), timeout=10, interval=0)
+            for secure in held[master.name]:
+                secure.close()
+            yield
+
     def whole(self) -> None:
         """Every check of the pair holds."""
         for check in self.lb.checks():
             wait_for(check, timeout=30)
 
     def traffic(self, limit: float = PROMPT, *, watch: bool = True, probe: str = "/readyz") -> Workload:
-        ca = do(self.masters[0], "cat /etc/kubernetes/pki/ca.crt")
-        return Workload(Target(self.vip, 6443, "kubernetes", ca, limit=limit, watch=watch, probe=probe))
+        return Workload(Target(self.vip, 6443, "kubernetes", self.ca, limit=limit, watch=watch, probe=probe))
 
     def under_traffic(
         self,
@@ -312,10 +342,13 @@ def test_a_frozen_backend_costs_no_request_that_came_after(pair: Pair, watched: 
 
     def freeze_one() -> None:
         victims.append(pair.backend(watched=watched))
+        if not watched:  # or else the one request that waits for it may be one that began before
+            stack.enter_context(pair.next_goes_to(victims[0]))
         silent.append(pair.lab.freeze(victims[0].name))
 
     try:
-        _, history = pair.under_traffic("backend frozen", freeze_one, limit=2.0, lasts=9)
+        with ExitStack() as stack:
+            _, history = pair.under_traffic("backend frozen", freeze_one, limit=2.0, lasts=9)
         down = {server.server for server in pair.statistics().servers if not server.up}
         assert down == {victims[0].name}
     finally:
