@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from typing import ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from k8sha import events, verbs
-from k8sha.artifacts import Artifact
 from k8sha.errors import Problem
 from k8sha.events import Listener, ignore
 from k8sha.hosts.host import Host
@@ -14,6 +13,9 @@ from k8sha.report import Outcome, Plan, Report
 from k8sha.resources.resource import Requirement
 from k8sha.stage import Step
 from k8sha.waiting import Check
+
+if TYPE_CHECKING:
+    from k8sha.artifacts import Artifact
 
 __all__ = ["Checks", "Component", "Requirements", "Stages"]
 

@@ -19,8 +19,8 @@ if [ -r /etc/os-release ]; then
 fi
 if { read -r kernel </proc/sys/kernel/osrelease && read -r arch </proc/sys/kernel/arch; } 2>/dev/null; then :
 else kernel=$(uname -r); arch=$(uname -m); fi
-cpus=$(nproc); systems=$(stat -f -c '%a %S %T' /sys/fs/cgroup /var/lib)
-printf 'kernel %s\\narch %s\\ncpus %s\\n' "$kernel" "$arch" "$cpus"
+systems=$(stat -f -c '%a %S %T' /sys/fs/cgroup /var/lib)
+printf 'kernel %s\\narch %s\\n' "$kernel" "$arch"
 {
   read -r free size type; printf 'cgroup %s\\n' "$type"
   read -r free size type; printf 'disk_kib %s\\n' "$((free * size / 1024))"
@@ -34,6 +34,9 @@ done
 while read -r name value unit; do
   if [ "$name" = MemTotal: ]; then printf 'memory_kib %s\\n' "$value"; break; fi
 done </proc/meminfo
+while read -r name value; do
+  if [ "$name" = Cpus_allowed_list: ]; then printf 'cpus %s\\n' "$value"; break; fi
+done </proc/self/status
 for path in /sys/class/net/*/address; do
   name=${path#/sys/class/net/}
   if { read -r mac <"$path"; } 2>/dev/null; then printf 'mac %s %s\\n' "${name%/address}" "$mac"; fi
@@ -137,7 +140,7 @@ class Facts:
             machine_id=values.get("machine_id", ""),
             product_uuid=values.get("product_uuid", ""),
             boot_id=values.get("boot_id", ""),
-            cpus=int(values.get("cpus") or 0),
+            cpus=_counted(values.get("cpus", "")),
             memory_mib=int(values.get("memory_kib") or 0) // 1024,
             disk_mib=int(values.get("disk_kib") or 0) // 1024,
             skew=clock - (asked + answered) / 2 if clock else 0.0,
@@ -148,3 +151,9 @@ class Facts:
                 Interface(name, ipaddress.ip_interface(address), macs.get(name, "")) for name, address in addresses
             ),
         )
+
+
+def _counted(listed: str) -> int:
+    """How many there are in a list as the kernel writes them: ``0-3,8`` has five."""
+    ranges = [part.split("-") for part in listed.split(",") if part]
+    return sum(int(ends[-1]) - int(ends[0]) + 1 for ends in ranges)

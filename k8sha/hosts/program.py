@@ -102,11 +102,13 @@ Frame = Busy | Began | Did | Saw | End
 # k8sha_p is the process that this shell's link lives in: while it is there, somebody reads what we print. It is sshd's
 # (sudo's processes stand between it and us, and outlive it), or else whoever started this shell.
 #
+# The locale is the one that costs a program nothing: each reads a dozen files for any other.
+#
 # In braces, so that nothing of it runs where only a part has arrived: a line cut in two may be another command.
 _OPENING = """\
 {{
 umask 077
-LC_ALL=C.UTF-8; PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export LC_ALL PATH
+LC_ALL=C; PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export LC_ALL PATH
 k8sha_run={run}; k8sha_locked=${{1-}}; k8sha_d="$k8sha_run/none"
 [ -d "$k8sha_run" ] || mkdir -p "$k8sha_run"
 k8sha_p=$PPID; k8sha_q=$PPID
@@ -115,7 +117,7 @@ read -r k8sha_s <"/proc/$k8sha_q/stat" || break
 case $k8sha_s in *" (sshd"*|*" (dropbear"*) k8sha_p=$k8sha_q; break;; esac
 k8sha_s=${{k8sha_s##*") "}}; k8sha_s=${{k8sha_s#* }}; k8sha_q=${{k8sha_s%% *}}
 done
-k8sha_leave() {{ rm -rf "$k8sha_d"; exit 70; }}
+k8sha_leave() {{ rm -f "$k8sha_d".*; exit 70; }}
 trap k8sha_leave HUP INT PIPE TERM
 }}
 """
@@ -131,10 +133,12 @@ if [ -z "$k8sha_locked" ]; then
 exec 9>>"$k8sha_run/lock"
 if flock -w 1 9; then
 k8sha_locked=1
-{named}for k8sha_old in "$k8sha_run"/trip.*; do
+{named}set --
+for k8sha_old in "$k8sha_run"/trip.*; do
 k8sha_s=${{k8sha_old##*/trip.}}
-if [ -d "$k8sha_old" ] && [ ! -d "/proc/${{k8sha_s%%.*}}" ]; then rm -rf "$k8sha_old"; fi
+if [ -e "$k8sha_old" ] && [ ! -d "/proc/${{k8sha_s%%.*}}" ]; then set -- "$@" "$k8sha_old"; fi
 done
+if [ $# -gt 0 ]; then rm -rf -- "$@"; fi
 else
 exec 9>&-
 k8sha_h=; k8sha_who=
@@ -147,31 +151,32 @@ fi
 fi
 """
 
+# What an apply installs or starts may put names into words, in any script.
 _APPLY = """\
 if [ "$k8sha_ok" = 1 ]; then
 [ -d "/proc/$k8sha_p" ] || k8sha_leave
 printf '%s begin %s\\n' {n} {i}
 read -r k8sha_t k8sha_s </proc/uptime; k8sha_b=${{k8sha_t%.*}}${{k8sha_t#*.}}
-timeout -k 10 {timeout} sh -eu /dev/fd/3 3<<'{n}_{i}' </dev/null >"$k8sha_d/out" 2>"$k8sha_d/err"
+LC_ALL=C.UTF-8 timeout -k 10 {timeout} sh -eu /dev/fd/3 3<<'{n}_{i}' </dev/null >"$k8sha_d.out" 2>"$k8sha_d.err"
 {text}
 {n}_{i}
 k8sha_rc=$?
 read -r k8sha_t k8sha_s </proc/uptime; k8sha_t=${{k8sha_t%.*}}${{k8sha_t#*.}}
 printf '%s did %s %s %s ' {n} {i} "$k8sha_rc" $(( (k8sha_t - k8sha_b) * 10 ))
-tail -c {limit} "$k8sha_d/out" | base64 -w 0; printf ' '
-tail -c {limit} "$k8sha_d/err" | base64 -w 0; printf ' .\\n'
+tail -c {limit} "$k8sha_d.out" | base64 -w 0; printf ' '
+tail -c {limit} "$k8sha_d.err" | base64 -w 0; printf ' .\\n'
 if [ "$k8sha_rc" != 0 ]; then k8sha_ok=0; fi
 fi
 """
 
-# Its answer is there once its exit code is, in .N; when it began is in .N.began.
+# Its answer is there once its exit code is.
 _SHARING = """\
 if [ "$2" = all ] || [ "$2" = {i} ]; then
-read -r k8sha_t k8sha_s </proc/uptime; echo "${{k8sha_t%.*}}${{k8sha_t#*.}}" >"$1/.{i}.began"
-( set -eu --; . /dev/fd/4 ) 4<<'{n}_{i}p' >"$1/{i}.out" 2>"$1/{i}.err"
+read -r k8sha_t k8sha_s </proc/uptime; echo "${{k8sha_t%.*}}${{k8sha_t#*.}}" >"$1.{i}.began"
+( set -eu --; . /dev/fd/4 ) 4<<'{n}_{i}p' >"$1.{i}.out" 2>"$1.{i}.err"
 {text}
 {n}_{i}p
-echo "$?" >"$1/.{i}"
+echo "$?" >"$1.{i}.exit"
 fi
 """
 
@@ -191,30 +196,30 @@ timeout -k 5 "$1" sh /dev/fd/3 "$k8sha_d" "$2" 3<<'{n}_{first}s' </dev/null
 k8sha_look {longer} all
 for k8sha_i in {numbers}; do
 k8sha_rc=
-if [ ! -s "$k8sha_d/.$k8sha_i" ]; then
+if [ ! -s "$k8sha_d.$k8sha_i.exit" ]; then
 read -r k8sha_t k8sha_s </proc/uptime; k8sha_b=${{k8sha_t%.*}}${{k8sha_t#*.}}; k8sha_t=$k8sha_b
-if [ -s "$k8sha_d/.$k8sha_i.began" ]; then read -r k8sha_b <"$k8sha_d/.$k8sha_i.began"; fi
+if [ -s "$k8sha_d.$k8sha_i.began" ]; then read -r k8sha_b <"$k8sha_d.$k8sha_i.began"; fi
 if [ $((k8sha_t - k8sha_b)) -ge {timeout}00 ]; then k8sha_rc=124; else k8sha_look {timeout} "$k8sha_i"; k8sha_rc=$?; fi
 fi
-if [ -s "$k8sha_d/.$k8sha_i" ]; then read -r k8sha_rc <"$k8sha_d/.$k8sha_i"; fi
+if [ -s "$k8sha_d.$k8sha_i.exit" ]; then read -r k8sha_rc <"$k8sha_d.$k8sha_i.exit"; fi
 k8sha_rcs="$k8sha_rcs,$k8sha_rc"
 done
 """
 
 _PROBE = """\
-timeout -k 5 {timeout} sh -eu /dev/fd/3 3<<'{n}_{i}p' </dev/null >"$k8sha_d/{i}.out" 2>"$k8sha_d/{i}.err"
+timeout -k 5 {timeout} sh -eu /dev/fd/3 3<<'{n}_{i}p' </dev/null >"$k8sha_d.{i}.out" 2>"$k8sha_d.{i}.err"
 {text}
 {n}_{i}p
 k8sha_rcs="$k8sha_rcs,$?"
 """
 
-# Files that are empty are passed over; one that is not there makes this no frame. The name of the trip's folder, which
-# ``head -v`` writes above each, has the nonce in it.
+# Files that are empty are passed over; one that is not there makes this no frame. Their names, which ``head -v`` writes
+# above each, have the nonce in them.
 _SEEN = """\
 set --; k8sha_s=.
 for k8sha_i in {files}; do
-if [ -s "$k8sha_d/$k8sha_i" ]; then set -- "$@" "$k8sha_d/$k8sha_i"
-elif [ ! -f "$k8sha_d/$k8sha_i" ]; then k8sha_s=lost; fi
+if [ -s "$k8sha_d.$k8sha_i" ]; then set -- "$@" "$k8sha_d.$k8sha_i"
+elif [ ! -f "$k8sha_d.$k8sha_i" ]; then k8sha_s=lost; fi
 done
 printf '%s seen %s %s ' {n} "$k8sha_rcs" "$#"
 if [ $# -gt 0 ]; then head -v -c {limit} -- "$@" | base64 -w 0; fi
@@ -223,7 +228,7 @@ printf ' %s\\n' "$k8sha_s"
 
 
 def opening(*, run: str = "/run/k8sha") -> str:
-    """What a fresh shell hears first: a sane environment and the folder for what a trip leaves while it runs."""
+    """What a fresh shell hears first: a sane environment and the folder for what trips leave while they run."""
     return _OPENING.format(run=shlex.quote(run))
 
 
@@ -238,19 +243,19 @@ def render(program: Program) -> str:
     parts = [f"k8sha_{nonce}() {{\n"]
     if program.lock is not None:
         parts.append(_LOCK.format(n=nonce, named=named(program.lock)))
-    parts.append(f'k8sha_d="$k8sha_run/trip.$$.{nonce}"; mkdir "$k8sha_d" || exit 70\nk8sha_ok=1; k8sha_rcs=\n')
+    parts.append(f'k8sha_d="$k8sha_run/trip.$$.{nonce}"; : >"$k8sha_d.on" || exit 70\nk8sha_ok=1; k8sha_rcs=\n')
     for index, snippet in enumerate(program.applies):
         text = "".join(f"{name}={shlex.quote(value)}\n" for name, value in snippet.secrets) + snippet.text
         parts.append(_APPLY.format(n=nonce, i=index, timeout=snippet.timeout, text=text, limit=MAX_OUTPUT))
     parts.extend(_looks(program))
-    parts.append(f"rm -rf \"$k8sha_d\"\nprintf '%s end\\n' {nonce}\n}}\nk8sha_{nonce}; unset -f k8sha_{nonce}\n")
+    parts.append(f"rm -f \"$k8sha_d\".*\nprintf '%s end\\n' {nonce}\n}}\nk8sha_{nonce}; unset -f k8sha_{nonce}\n")
     return "".join(parts)
 
 
 def _looks(program: Program) -> Iterator[str]:
     nonce = program.nonce
     if program.applies and program.probes:
-        yield 'rm -f "$k8sha_d/out" "$k8sha_d/err"\n'
+        yield 'rm -f "$k8sha_d.out" "$k8sha_d.err"\n'
     for timeout, group in groupby(enumerate(program.probes), lambda probe: probe[1].timeout):
         (first, snippet), *others = group
         if not others:
@@ -302,7 +307,7 @@ def parse(line: bytes, nonce: str) -> Frame | None:
 
 def _unpack(exits: bytes, count: int, packed: bytes, nonce: str) -> Iterable[tuple[int, bytes, bytes]]:
     data = base64.b64decode(packed, validate=True)
-    above = rb"(?:\A|\n)==> [^\n]*/trip\.[0-9]+\.%b/([0-9]+\.(?:out|err)) <==\n" % nonce.encode()
+    above = rb"(?:\A|\n)==> [^\n]*/trip\.[0-9]+\.%b\.([0-9]+\.(?:out|err)) <==\n" % nonce.encode()
     before, *parts = re.split(above, data)
     contents = dict(zip(parts[::2], parts[1::2], strict=True))
     if before or not count == len(contents) == len(parts) // 2:

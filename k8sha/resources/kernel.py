@@ -107,6 +107,7 @@ class Sysctl(Resource):
     def probe(self) -> str:
         path = shlex.quote(self.path)
         values = " ".join(shlex.quote(_VALUES + _place(name)) for name, _ in self.values)
+        # Not by the shell's own read: of a number the kernel gives all at once or nothing, and dash asks byte by byte.
         return f"""\
 set --
 for file in {values}; do if [ -r "$file" ]; then set -- "$@" "$file"; fi; done

@@ -168,7 +168,7 @@ class TestInstallersThatDie:
         assert [result.resource for result in report.changed] == [f"file {FOLDER}/three"]
         assert made(root) == {"one", "two", "three"}
         assert not Gated(subject).plan()
-        assert root.read("ls -d /run/k8sha/trip.* | wc -l")[0][1] == b"1\n"  # the one that looks
+        assert root.read("ls /run/k8sha/trip.*.on | wc -l")[0][1] == b"1\n"  # the one that looks
 
     def test_interrupted_it_ends_at_once_and_can_be_run_again(self, subject: Host, root: Host) -> None:
         root.execute(f"touch {GATE}")

@@ -208,10 +208,10 @@ def test_what_dead_runs_left_is_swept_and_what_live_ones_use_is_not(make_host: M
     run = tmp_path / "host" / "run"
     ended = subprocess.Popen(["true"])
     ended.wait()
-    (run / f"trip.{ended.pid}.x1").mkdir()
-    (run / f"trip.{os.getpid()}.x2").mkdir()
+    for name in (f"trip.{ended.pid}.x1.out", f"trip.{ended.pid}.x1.0.exit", f"trip.{os.getpid()}.x2.out"):
+        (run / name).touch()
     host.lock("us")
-    assert {path.name for path in run.iterdir() if path.name.startswith("trip")} == {f"trip.{os.getpid()}.x2"}
+    assert {path.name for path in run.iterdir() if path.name.startswith("trip")} == {f"trip.{os.getpid()}.x2.out"}
 
 
 def test_a_link_that_is_lost_is_lost_for_one_program_only(host: Host) -> None:

@@ -18,7 +18,7 @@ _FACTS = {
     "os_name": "Debian GNU/Linux 13 (trixie)",
     "arch": "x86_64",
     "kernel": "6.12.48+deb13-amd64",
-    "cpus": "4",
+    "cpus": "0-3",
     "memory_kib": "8388608",
     "init": "systemd",
     "cgroup": "cgroup2fs",

@@ -103,6 +103,11 @@ def test_facts_are_what_a_host_printed() -> None:
     assert facts.interface_towards("203.0.113.1") is None
 
 
+@pytest.mark.parametrize(("listed", "count"), [("0", 1), ("0-3", 4), ("0-3,8", 5), ("1,3,5-6,62-127", 70)])
+def test_processors_are_counted_in_the_kernels_list(listed: str, count: int) -> None:
+    assert Facts.parse(f"cpus {listed}\n").cpus == count
+
+
 @pytest.mark.parametrize("text", ["", "\n", "cpus\nclock\nsomething else\nmac eth0\n"])
 def test_facts_that_are_missing_are_empty(text: str) -> None:
     facts = Facts.parse(text)

@@ -50,7 +50,7 @@ def line(frame: Frame, nonce: str = NONCE) -> bytes:
                 for kind, data in (("out", out), ("err", err))
                 if data
             }
-            above = f"==> /run/k8sha/trip.7.{nonce}/"
+            above = f"==> /run/k8sha/trip.7.{nonce}."
             packed = b"\n".join(f"{above}{name} <==\n".encode() + data for name, data in files.items())
             text = f"seen {exits} {len(files)} {b64(packed)} ."
         case End():

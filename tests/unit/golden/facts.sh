@@ -5,8 +5,8 @@ if [ -r /etc/os-release ]; then
 fi
 if { read -r kernel </proc/sys/kernel/osrelease && read -r arch </proc/sys/kernel/arch; } 2>/dev/null; then :
 else kernel=$(uname -r); arch=$(uname -m); fi
-cpus=$(nproc); systems=$(stat -f -c '%a %S %T' /sys/fs/cgroup /var/lib)
-printf 'kernel %s\narch %s\ncpus %s\n' "$kernel" "$arch" "$cpus"
+systems=$(stat -f -c '%a %S %T' /sys/fs/cgroup /var/lib)
+printf 'kernel %s\narch %s\n' "$kernel" "$arch"
 {
   read -r free size type; printf 'cgroup %s\n' "$type"
   read -r free size type; printf 'disk_kib %s\n' "$((free * size / 1024))"
@@ -20,6 +20,9 @@ done
 while read -r name value unit; do
   if [ "$name" = MemTotal: ]; then printf 'memory_kib %s\n' "$value"; break; fi
 done </proc/meminfo
+while read -r name value; do
+  if [ "$name" = Cpus_allowed_list: ]; then printf 'cpus %s\n' "$value"; break; fi
+done </proc/self/status
 for path in /sys/class/net/*/address; do
   name=${path#/sys/class/net/}
   if { read -r mac <"$path"; } 2>/dev/null; then printf 'mac %s %s\n' "${name%/address}" "$mac"; fi
