@@ -13,6 +13,7 @@ from k8sha.artifacts import Artifact
 from k8sha.component import Checks, Component, Requirements, Stages
 from k8sha.components.apiserver import ApiServerPolicy, policy_stages
 from k8sha.components.apiserver_host import NotEncrypted
+from k8sha.components.belonging import strangers
 from k8sha.components.checks import control_plane_checks
 from k8sha.components.diagnosis.report import Diagnosis, diagnosed
 from k8sha.components.etcd import EtcdCluster
@@ -283,6 +284,7 @@ class ControlPlane(Component):
             self.hosts, role="master", version=self.version, source=self.source, settings=self.settings
         )
         yield from host_problems(self.hosts, skip=self.settings.skip_requirements)
+        yield from strangers(self.hosts)
         for policy in self.policies:
             yield from policy.problems()
 
