@@ -56,6 +56,15 @@ def _names(api: Api) -> set[str]:
     return {item["metadata"]["name"] for item in api.get(f"{_NAMESPACE}/configmaps")["items"]}
 
 
+def _away(api: Api) -> None:
+    """The namespace is gone, with all that is in it."""
+    api.delete(_NAMESPACE)
+    _soon(
+        "the namespace is gone",
+        lambda: "k8sha-restore" not in {item["metadata"]["name"] for item in api.get("/api/v1/namespaces")["items"]},
+    )
+
+
 def _wiped(host: Host) -> None:
     """Its member stops, and finds nothing when it starts again."""
     text = "for p in $(pgrep -x etcd); do kill -KILL $p; done; rm -rf /var/lib/etcd/member"
@@ -172,7 +181,7 @@ def test_lost_quorum_is_restored(healthy: Session, tmp_path: Path, record_proper
         healthy.check_health()
         if done.answering > LIMIT * healthy.options.slack:
             raise Broken(f"the VIP answered after {done.answering:.1f} s")
-        api.delete(_NAMESPACE)
+        _away(api)
         plane.accept(workers=workers)
 
 
@@ -201,7 +210,7 @@ def test_restore_is_taken_back(healthy: Session, tmp_path: Path, record_property
         step.figures += [("undo()", span(done.seconds))]
         record_property("seconds_to_undo", round(done.seconds, 1))
         healthy.check_health()
-        api.delete(_NAMESPACE)
+        _away(api)
         plane.accept(workers=workers)
 
 
@@ -252,7 +261,7 @@ def test_killed_restore(session: Session, at: str, record_property: Record, caps
         assert _revision(plane) > before
         assert not cluster.plan(), str(cluster.plan())
         cluster.verify()
-        plane.api.delete(_NAMESPACE)
+        _away(plane.api)
         plane.accept(workers=workers)
 
 
