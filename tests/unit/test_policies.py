@@ -12,13 +12,13 @@ import pytest
 from attrs import define, field
 
 from k8sha import Cluster, ClusterSettings, ConfigError, ControlPlane, Endpoint, Host, KubeError, NotYet, Upstream
-from k8sha.components.apiserver_host import ApiServerRuns
+from k8sha.components.apiserver_host import MANIFEST, ApiServerRuns
 from k8sha.components.formation import cluster_configuration
 from k8sha.events import ignore
 from k8sha.kube import Api, Json
 from k8sha.policies import AuditLog, EncryptionAtRest, Namespace, Nodes, PodSecurityDefaults, SampleApp
 from k8sha.policies.audit import DEFAULT_POLICY, policy_problems
-from k8sha.policies.keys import FOLDER, MadeKey, OnlyThese, Rewritten
+from k8sha.policies.keys import FOLDER, MadeKey, OnlyThese, Rewritten, ask_etcd
 from k8sha.policies.namespace import amount
 from k8sha.policies.nodes import TAINTS
 
@@ -148,24 +148,66 @@ def test_a_given_key_is_not_shown() -> None:
     assert "MDEy" not in repr(plane(policies=(policy,)))
 
 
-def counted(values: list[bytes], told: int | None = None) -> str:
-    """What the shell of :class:`Rewritten` says of an etcd with these values."""
+STACKED = "https://127.0.0.1:2379"
+ELSEWHERE = ",".join(f"https://192.168.56.{last}:2379" for last in (31, 32, 33))
+PKI = "/etc/kubernetes/pki"
+
+
+def asked(script: str, folder: Path, answers: Mapping[str, str], servers: str = STACKED) -> tuple[int, str, str]:
+    """What a script says on a master whose API server has these ``servers``: members by URL, and what each answers to
+    whoever has the API server's certificate. Any other is not there."""
+    flags = {"servers": servers, "cafile": f"{PKI}/etcd/ca.crt"}
+    flags |= {name: f"{PKI}/apiserver-etcd-client.{end}" for name, end in (("certfile", "crt"), ("keyfile", "key"))}
+    manifest = folder / "kube-apiserver.yaml"
+    manifest.write_text("".join(f"    - --etcd-{name}={value}\n" for name, value in flags.items()))
+    known = f"*'--cacert {flags['cafile']} --cert {flags['certfile']} --key {flags['keyfile']} '"
+    cases = "".join(f"{known}{url}/v3/kv/range*) {text} ;;\n" for url, text in answers.items())
+    fake = f"curl() {{ case $* in\n{cases}*) echo 'curl: (7) no answer' >&2; return 7 ;; esac; }}\n"
+    text = fake + script.replace(MANIFEST, str(manifest))
+    done = subprocess.run(["sh", "-eu", "-c", text], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout.strip(), done.stderr
+
+
+def etcd(values: list[bytes], told: int | None = None) -> str:
+    """Shell for what an etcd with these values answers."""
     count = json.dumps({"count": str(len(values) if told is None else told)})
     kvs = [{"key": "a", "value": base64.b64encode(value).decode()} for value in values]
     everything = json.dumps({"kvs": kvs, "count": str(len(values))})
-    fake = f"curl() {{ case $* in *count_only*) echo '{count}' ;; *) echo '{everything}' ;; esac; }}\n"
-    script = fake + Rewritten("secretbox-1")._count()
-    return subprocess.run(["sh", "-eu", "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+    return f"case $* in *count_only*) echo '{count}' ;; *) echo '{everything}' ;; esac"
 
 
-def test_what_etcd_has_is_judged_by_its_first_bytes() -> None:
+def counted(folder: Path, values: list[bytes], told: int | None = None) -> str:
+    """What the shell of :class:`Rewritten` says of an etcd with these values."""
+    exit, out, err = asked(Rewritten("secretbox-1")._count(), folder, {STACKED: etcd(values, told)})
+    assert (exit, err) == (0, "")
+    return out
+
+
+def test_what_etcd_has_is_judged_by_its_first_bytes(tmp_path: Path) -> None:
     new, older = b"k8s:enc:secretbox:v1:secretbox-1:", b"k8s:enc:secretbox:v1:secretbox-12:"
     body = bytes(range(256))
-    assert counted([]) == "0 0"
-    assert counted([new + body, new + body[::-1]]) == "2 0"
-    assert counted([new + body, older + body, b"k8s\0\n" + body]) == "3 2"
-    assert counted([new + body], told=7).startswith("etcd has 7")
+    assert counted(tmp_path, []) == "0 0"
+    assert counted(tmp_path, [new + body, new + body[::-1]]) == "2 0"
+    assert counted(tmp_path, [new + body, older + body, b"k8s\0\n" + body]) == "3 2"
+    assert counted(tmp_path, [new + body], told=7).startswith("etcd has 7")
     assert Rewritten("secretbox-1").diff(b"etcd has 7, and told 1\n")
+
+
+@pytest.mark.parametrize("alive", [31, 33])
+def test_an_etcd_on_hosts_of_its_own_is_asked_at_whichever_member_answers(tmp_path: Path, alive: int) -> None:
+    """With what the API server itself has: a master has no other certificate for it."""
+    new = b"k8s:enc:secretbox:v1:secretbox-1:"
+    answers = {f"https://192.168.56.{alive}:2379": etcd([new, b"k8s\0"])}
+    assert asked(Rewritten("secretbox-1")._count(), tmp_path, answers, ELSEWHERE)[:2] == (0, "2 1")
+    exit, out, _ = asked(ask_etcd("/registry/secrets/kube-system/one"), tmp_path, answers, ELSEWHERE)
+    assert base64.b64decode(json.loads(out)["kvs"][0]["value"]) == new
+
+
+def test_an_etcd_of_which_no_member_answers_is_an_error_and_no_secret_counts_as_written(tmp_path: Path) -> None:
+    for script in (Rewritten("secretbox-1")._count(), ask_etcd("/registry/secrets/kube-system/one")):
+        exit, out, err = asked(script, tmp_path, {}, ELSEWHERE)
+        assert (exit, out) == (1, "")
+        assert f"no member of the API server's etcd answers: {ELSEWHERE}" in err
 
 
 @define(eq=False)
