@@ -47,6 +47,28 @@ HEAD = "apiVersion: audit.k8s.io/v1\nkind: Policy\n"
         (HEAD + "rules: [{level: None, verbs: get}]", "verbs is no list"),
         (HEAD + "rules: [{level: None, resources: [secrets]}]", "resources is no list"),
         (HEAD + "rules: [{level: None, resources: [{group: apps/v1}]}]", "group 'apps/v1' is no name"),
+        (HEAD + "rules: [{level: None, resources: [{group: a..b}]}]", "group 'a..b' is no name"),
+        (HEAD + "rules: [{level: None, resources: [{group: 1}]}]", "group 1 is no name"),
+        (HEAD + "rules: [{level: None, resources: [{group: false}]}]", "group False is no name"),
+        (HEAD + "rules: [{level: None, resources: [1]}]", "resources is no list"),
+        (HEAD + "rules: [{level: None, resources: {group: apps}}]", "resources is no list"),
+        (
+            HEAD + "rules: [{level: None, resources: [{group: '', resources: secrets}]}]",
+            "'secrets' is no list of texts",
+        ),
+        (HEAD + "rules: [{level: None, resources: [{resources: [1]}]}]", "resources [1] is no list of texts"),
+        (HEAD + "rules: [{level: None, resources: [{resources: [a], resourceNames: b}]}]", "'b' is no list of texts"),
+        (HEAD + "rules: [{level: None, resources: [{resource: [a]}]}]", "resources: has an unknown field resource"),
+        (HEAD + "rules: [{level: None, users: [1]}]", "users is no list of texts"),
+        (HEAD + "rules: [{level: None, verbs: [on]}]", "verbs is no list of texts"),
+        (HEAD + "rules: [{level: None, nonResourceURLs: /healthz}]", "nonResourceURLs is no list of texts"),
+        (HEAD + "rules: [{level: None, omitStages: Panic}]", "rule 1: omitStages is no list"),
+        (HEAD + "rules: [{level: None, omitManagedFields: 'yes'}]", "rule 1: omitManagedFields 'yes' is neither"),
+        (HEAD + "omitManagedFields: 1\nrules: [{level: None}]", "omitManagedFields 1 is neither"),
+        (HEAD + "metadata: audit\nrules: [{level: None}]", "metadata is no mapping"),
+        (HEAD + "metadata: {name: 1}\nrules: [{level: None}]", "metadata: name 1 is no text"),
+        (HEAD + "metadata: {labels: {a: 1}}\nrules: [{level: None}]", "metadata: labels is no mapping of texts"),
+        (HEAD + "metadata: {nam: a}\nrules: [{level: None}]", "metadata: has an unknown field nam"),
         (HEAD + "rules: [{level: None, resources: [{resourceNames: [a]}]}]", "resourceNames needs resources"),
         (HEAD + "rules: [{level: None, nonResourceURLs: [healthz]}]", "'healthz' does not begin with /"),
         (HEAD + "rules: [{level: None, nonResourceURLs: [/a*b]}]", "has a * before its end"),
@@ -57,6 +79,18 @@ def test_an_audit_policy_that_no_api_server_would_start_with(policy: str, said: 
     with pytest.raises(ConfigError, match="its policy"):
         AuditLog(policy=policy)
     assert any(said in problem for problem in policy_problems(policy))
+
+
+def test_all_that_an_audit_policy_may_have() -> None:
+    """``null`` is what an API server's own reader takes for a field that is not there."""
+    rule = (
+        "{level: Metadata, users: null, userGroups: [a], verbs: [get], namespaces: [''], omitStages: [Panic],"
+        " omitManagedFields: true, resources: [{group: null, resources: ['*/scale', secrets], resourceNames: [b]},"
+        " {group: apps}, {}]}"
+    )
+    more = "metadata: {name: a, labels: {b: c}, creationTimestamp: null}\nomitManagedFields: false\nomitStages: []\n"
+    urls = "{level: None, nonResourceURLs: ['*', /a*], resources: []}"
+    assert list(policy_problems(f"{HEAD}{more}rules: [{rule}, {urls}]")) == []
 
 
 def test_the_default_policy_never_has_bodies() -> None:
@@ -199,7 +233,7 @@ def test_an_etcd_on_hosts_of_its_own_is_asked_at_whichever_member_answers(tmp_pa
     new = b"k8s:enc:secretbox:v1:secretbox-1:"
     answers = {f"https://192.168.56.{alive}:2379": etcd([new, b"k8s\0"])}
     assert asked(Rewritten("secretbox-1")._count(), tmp_path, answers, ELSEWHERE)[:2] == (0, "2 1")
-    exit, out, _ = asked(ask_etcd("/registry/secrets/kube-system/one"), tmp_path, answers, ELSEWHERE)
+    _, out, _ = asked(ask_etcd("/registry/secrets/kube-system/one"), tmp_path, answers, ELSEWHERE)
     assert base64.b64decode(json.loads(out)["kvs"][0]["value"]) == new
 
 
