@@ -21,11 +21,11 @@ from k8sha.resources.resource import Resource
 __all__ = [
     "FOLDER",
     "IDENTITY",
+    "SECRETS",
     "ApiServerKeys",
     "Key",
     "MadeKey",
     "OnlyThese",
-    "SECRETS",
     "Rewritten",
     "config_path",
     "key_path",
