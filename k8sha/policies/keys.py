@@ -27,9 +27,9 @@ __all__ = [
     "MadeKey",
     "OnlyThese",
     "Rewritten",
+    "ask_etcd",
     "config_path",
     "key_path",
-    "ask_etcd",
 ]
 
 Key: TypeAlias = str

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from k8sha import ClusterSettings, ControlPlane, Endpoint, Host, Upstream
 from k8sha.component import Stages
 from k8sha.components import control_plane, replace
 from k8sha.components.apiserver_change import ApiServerManifest, UnfinishedChange
+from k8sha.components.apiserver_given import NothingByHand
 from k8sha.components.apiserver_host import MANIFEST as PATH
-from k8sha.components.apiserver_host import KubeadmConfig
+from k8sha.components.apiserver_host import KubeadmConfig, NotEncrypted
 from k8sha.components.replace import replacement
 from k8sha.policies import AuditLog, EncryptionAtRest
 from k8sha.policies.keys import FOLDER, config_path
@@ -32,6 +34,7 @@ AUDITED = f"{HEAD}    - --audit-log-maxage=30\n"
 def nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     """What makes hosts nodes reads them, and is not at stake."""
     monkeypatch.setattr(control_plane, "node_stages", lambda *_, **__: ())
+    monkeypatch.setattr(control_plane, "node_requirements", lambda *_, **__: {})
 
 
 def made(**given: object) -> ControlPlane:
@@ -75,6 +78,27 @@ def names(found: list[Stage]) -> list[str]:
 def test_no_policy_costs_no_stage() -> None:
     assert names(stages({}))[-1] == "administrator's kubeconfig"
     assert "API servers" in names(stages({}, policies=(AuditLog(),)))
+
+
+def test_what_is_asked_of_masters_before_the_first_change() -> None:
+    """An encryption of one's own is no leftover of a policy's; what a run makes anew must have nothing by hand."""
+
+    def asked(**given: object) -> set[type]:
+        return {type(need) for needs in made(**given).requirements().values() for need in needs}
+
+    assert {NotEncrypted, NothingByHand} <= asked()
+    assert NotEncrypted not in asked(policies=(EncryptionAtRest(),))
+    own = ClusterSettings(api_server={"encryption-provider-config": "/etc/kubernetes/own.yaml"})
+    assert NotEncrypted not in asked(cluster=own)
+    assert NotEncrypted in asked(policies=(AuditLog(),))
+
+
+def test_where_no_policy_is_declared_nothing_is_made_anew_for_the_sake_of_arguments() -> None:
+    manifest = f"{HEAD}    - --oidc-issuer-url=https://id.example.org\n".encode()
+    need = NothingByHand(CONFIG, policies=True)
+    assert need.diff(manifest)
+    assert not evolve(need, policies=False).diff(manifest)
+    assert evolve(need, policies=False).diff(manifest + b"    - --audit-log-maxage=30\n")
 
 
 def test_arguments_of_ones_own_are_no_leftovers() -> None:
