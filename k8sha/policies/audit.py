@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import secrets
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -173,6 +174,15 @@ def _resource(where: str, item: object) -> Iterator[str]:
         yield f"{where}resourceNames needs resources"
 
 
+def _object(line: bytes) -> str:
+    """The name of the object that a line of the log is about; nothing where the line is not whole yet."""
+    try:
+        about = json.loads(line).get("objectRef") or {}
+    except json.JSONDecodeError:
+        return ""
+    return str(about.get("name", ""))
+
+
 _POSITIVE = {"max_age_days": 30, "max_files": 10, "max_size_mb": 100}
 
 
@@ -243,14 +253,13 @@ class AuditLog(ApiServerPolicy):
         """Ask for an object of a name that nobody else asks for, and look for it."""
         name = f"k8sha-audit-{secrets.token_hex(6)}"
         plane.api.found(f"/api/v1/namespaces/kube-system/configmaps/{name}")
-        script = (
-            f"for at in 1 2 3 4 5 6 7 8 9 10; do if grep -h -m 1 {name} {self.log}; then break; fi; sleep 0.2; done"
-        )
+        look = f"grep -h -m 1 {name} {shlex.quote(self.log)}"
+        script = f"for at in 1 2 3 4 5 6 7 8 9 10; do if {look}; then break; fi; sleep 0.2; done"
         unread: list[str] = []
         for host in plane.hosts:
             _, out, err = host.read(script)[0]
             for line in out.splitlines():
-                if json.loads(line).get("objectRef", {}).get("name") == name:
+                if _object(line) == name:
                     return f"configmaps/{name} in the log of {host.name}"
             unread += [f"{host.name}: {err.decode(errors='replace').strip()}"] if err else []
         raise NotYet("; ".join(unread[:3]) or f"configmaps/{name} is in none of the masters' logs")

@@ -354,7 +354,7 @@ def test_a_namespace_refuses_and_admits_what_it_should(real: Real) -> None:
         assert not admitted(plane, "third")
         assert "exceeded quota" in admitted(plane, "fourth")
         low = evolve(team, quota={"requests.cpu": "100m", "pods": "2"})
-        with pytest.raises(PreflightError, match="its quota of pods is 2, and what runs in it uses 3"):
+        with pytest.raises(PreflightError, match="its quota of pods is 2, and what is in it uses 3"):
             low.install()
         assert not team.plan().changes
     finally:

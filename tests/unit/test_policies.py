@@ -19,8 +19,8 @@ from k8sha.kube import Api, Json
 from k8sha.policies import AuditLog, EncryptionAtRest, Namespace, Nodes, PodSecurityDefaults, SampleApp
 from k8sha.policies.audit import DEFAULT_POLICY, policy_problems
 from k8sha.policies.keys import FOLDER, MadeKey, OnlyThese, Rewritten, ask_etcd
-from k8sha.policies.namespace import amount
 from k8sha.policies.nodes import TAINTS
+from k8sha.policies.quota import amount
 
 MASTER = Host("master-1", "192.168.56.10")
 
@@ -357,7 +357,7 @@ def test_a_quota_below_what_runs_is_refused_with_the_numbers() -> None:
     owner._seen.api = Running(lambda: "", Endpoint("192.168.56.100"))
     quota = {"requests.cpu": "2", "pods": "5"}
     (problem,) = Namespace(owner, called="team", quota=quota, check_images=False).problems()
-    assert "quota of requests.cpu is 2, and what runs in it uses 3" in str(problem)
+    assert "quota of requests.cpu is 2, and what is in it uses 3" in str(problem)
 
 
 def test_a_quota_brings_defaults_and_standards_are_pinned() -> None:
