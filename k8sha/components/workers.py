@@ -15,7 +15,7 @@ from k8sha.components.node import NodeSettings, node_problems, node_requirements
 from k8sha.components.tickets import Ticket
 from k8sha.errors import ConfigError, Problem
 from k8sha.hosts.host import Host, as_hosts
-from k8sha.preflight import host_problems
+from k8sha.preflight import further_problems
 from k8sha.stage import Stage
 
 __all__ = ["Workers", "as_workers"]
@@ -59,9 +59,7 @@ class Workers(Component):
         yield from node_problems(
             self.hosts, role="worker", version=plane.version, source=plane.source, settings=self._settings
         )
-        skip = self._settings.skip_requirements
-        told = set(host_problems(plane.hosts, skip=skip))  # those between masters are the control plane's to tell
-        yield from (found for found in host_problems((*plane.hosts, *self.hosts), skip=skip) if found not in told)
+        yield from further_problems(self.hosts, plane.hosts, skip=self._settings.skip_requirements)
 
     def requirements(self) -> Requirements:
         """See :meth:`Component.requirements`."""

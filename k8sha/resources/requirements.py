@@ -27,11 +27,19 @@ __all__ = [
 ]
 
 
+NODE_MARKS = ("/etc/kubernetes/kubelet.conf", "/etc/kubernetes/bootstrap-kubelet.conf")
+"""Files that a host has from the moment on at which it joins."""
+
+
 @frozen
 class NodeRequirement(Requirement):
-    """A requirement of a host that is not a node yet. ``name`` is what a caller gives to pass over it."""
+    """A requirement of a host that is not a node yet. ``name`` is what a caller gives to pass over it.
+
+    A host that has one of the files ``marks`` is what it should become, and is not looked at.
+    """
 
     name: ClassVar[str]
+    marks: tuple[str, ...] = field(default=NODE_MARKS, kw_only=True)
 
     @property
     def key(self) -> str:
@@ -39,7 +47,7 @@ class NodeRequirement(Requirement):
 
     def probe(self) -> str:
         return f"""\
-for file in /etc/kubernetes/kubelet.conf /etc/kubernetes/bootstrap-kubelet.conf; do
+for file in {" ".join(self.marks)}; do
   if [ -e "$file" ]; then exit 0; fi
 done
 {self.look()}"""
@@ -100,26 +108,28 @@ class Minimum(Size):
 
 @frozen
 class Space(NodeRequirement):
-    """Free space in MiB for what is brought: where it is staged, and where containerd keeps and unpacks it.
+    """Free space in MiB for what is brought: on a node, where it is staged, and where containerd keeps and unpacks it.
 
     With less than 15 % of it free (the kubelet's imagefs.available) a node evicts its pods as soon as it is one.
     """
 
     name = "space"
     mib: int = field(kw_only=True)
+    folders: tuple[str, ...] = field(default=("/var/lib", "/var/lib/containerd"), kw_only=True)
+    percent: int = field(default=15, kw_only=True)
 
     def look(self) -> str:
-        return """\
-for folder in /var/lib /var/lib/containerd; do
+        return f"""\
+for folder in {" ".join(self.folders)}; do
   if [ -d "$folder" ]; then
-    df -Pm "$folder" | { read -r head; read -r device size used free rest; echo "$folder $size $free"; }
+    df -Pm "$folder" | {{ read -r head; read -r device size used free rest; echo "$folder $size $free"; }}
   fi
 done"""
 
     def judge(self, lines: list[str]) -> list[str]:
         wrong: list[str] = []
         for folder, size, free in (line.split() for line in lines):
-            least = max(self.mib, int(size) * 15 // 100)
+            least = max(self.mib, int(size) * self.percent // 100)
             if int(free) < least:
                 wrong.append(f"{folder} has {free} MiB free of {size}, {least} are needed")
         return wrong
