@@ -42,6 +42,10 @@ _PRIORITIES = (110, 100)
 """Different, so that two that start at once agree; they never move a VIP that is held (nopreempt)."""
 
 
+def _as_names(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(names)
+
+
 @frozen
 class LoadBalancer(Component):
     """Two hosts with a proxy and keepalived; one of them holds the VIP, a third address on their network.
@@ -67,7 +71,7 @@ class LoadBalancer(Component):
     router_id: int | None = field(default=None, kw_only=True)
     ca: CertificateAuthority = field(factory=CertificateAuthority, kw_only=True)
     endpoint_name: str | None = field(default=None, kw_only=True)
-    skip_requirements: tuple[str, ...] = field(default=(), converter=tuple, kw_only=True)
+    skip_requirements: tuple[str, ...] = field(default=(), converter=_as_names, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         found = tuple(faults(self))

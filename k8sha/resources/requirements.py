@@ -231,7 +231,7 @@ class DiskSync(NodeRequirement):
     etcd writes its log so, about 2300 bytes at a time; its documentation asks for less than 10 ms at the 99th
     percentile. Each write is one ``dd oflag=dsync``, which times itself. That is coarser than fio with fdatasync: the
     file is preallocated and short, other load on the disk shows only if it is there now. Hosts with etcd's data on
-    them are passed over.
+    them are passed over. A write that fails is told, whatever the reason: a full disk must not hide what else is wrong.
     """
 
     name = "disk-sync"
@@ -243,20 +243,23 @@ class DiskSync(NodeRequirement):
 folder=/var/lib
 if [ -d /var/lib/etcd ]; then folder=/var/lib/etcd; fi
 if [ -e /var/lib/etcd/member ]; then exit 0; fi
-file=$(mktemp "$folder/.k8sha-sync.XXXXXX")
+LC_ALL=C; export LC_ALL
+if file=$(mktemp "$folder/.k8sha-sync.XXXXXX" 2>&1); then :; else echo "$file"; exit 0; fi
 trap 'rm -f "$file"' EXIT
-dd if=/dev/zero of="$file" bs=2300 count={self.writes} conv=fsync 2>/dev/null
+if said=$(dd if=/dev/zero of="$file" bs=2300 count={self.writes} conv=fsync 2>&1); then :
+else echo "$said" | sed 1q; exit 0; fi
 n=0
 while [ $n -lt {self.writes} ]; do
-  LC_ALL=C dd if=/dev/zero of="$file" bs=2300 count=1 seek=$n conv=notrunc oflag=dsync 2>&1 | tail -n 1
+  dd if=/dev/zero of="$file" bs=2300 count=1 seek=$n conv=notrunc oflag=dsync 2>&1 | sed -n -e '/^dd:/p' -e '$p'
   n=$((n + 1))
 done"""
 
     def judge(self, lines: list[str]) -> list[str]:
         # "2300 bytes (2.3 kB, 2.2 KiB) copied, 0.000512 s, 4.5 MB/s"
-        times = sorted(float(line.split("copied, ")[1].split(" ")[0]) * 1000 for line in lines if "copied, " in line)
-        if len(times) < self.writes:
-            return [f"its disk could not be timed: {lines[-1]}"]
+        failed = [line for line in lines if "copied, " not in line]
+        if failed:
+            return [f"its disk could not be timed, make room there or mend it: {failed[0]}"]
+        times = sorted(float(line.split("copied, ")[1].split(" ")[0]) * 1000 for line in lines)
         slow = times[len(times) * 99 // 100 - 1]
         if slow <= self.limit_ms:
             return []
