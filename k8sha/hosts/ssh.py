@@ -43,7 +43,9 @@ _REFUSALS = ("No authentication methods available", "Too many authentication fai
 _KEEP = """\
 umask 077; set -e; d={d}
 mkdir -p {folder}; exec 8<{folder}; flock 8
-if [ -f "$d" ] && [ "$(stat -c %s "$d")" = {size} ]; then echo have; exit; fi
+if [ -f "$d" ] && [ "$(stat -c %s "$d")" = {size} ]; then
+  if [ -z "{sum}" ] || [ "$(sha256sum <"$d")" = "{sum}  -" ]; then echo have; exit; fi
+fi
 rm -f "$d.part"
 free=$(($(stat -f -c '%a * %S' {folder})))
 if [ "$free" -lt {size} ]; then echo "it needs {size} bytes, $free are free"; exit 1; fi
@@ -215,11 +217,11 @@ class _SSHLink(ShellLink):
         """See :attr:`Link.alive`."""
         return self._transport.is_active()
 
-    def upload(self, source: Path, destination: str, tell: Callable[[int, int], None]) -> None:
+    def upload(self, source: Path, destination: str, tell: Callable[[int, int], None], sha256: str = "") -> None:
         """See :meth:`Link.upload`."""
         size = source.stat().st_size
         folder, target = shlex.quote(os.path.dirname(destination)), shlex.quote(destination)
-        channel = self._channel(_KEEP.format(folder=folder, d=target, size=size))
+        channel = self._channel(_KEEP.format(folder=folder, d=target, size=size, sum=sha256))
         try:
             said = b""
             while not said.endswith((b"have\n", b"send\n")) and (data := channel.read(600)):
