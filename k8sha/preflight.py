@@ -46,6 +46,7 @@ NAMES = (
     "mac",
     "machine-id",
     "minimum",
+    "networks",
     "packages",
     "peers",
     "ports",

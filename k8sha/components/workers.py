@@ -11,6 +11,7 @@ from k8sha.component import Checks, Component, Requirements, Stages
 from k8sha.components.checks import worker_checks
 from k8sha.components.control_plane import ControlPlane
 from k8sha.components.joins import join_command, reset
+from k8sha.components.networks import address_problems, link_problems
 from k8sha.components.node import NodeSettings, node_problems, node_requirements, node_stages
 from k8sha.components.tickets import Ticket
 from k8sha.errors import ConfigError, Problem
@@ -46,6 +47,7 @@ class Workers(Component):
             for host in self.hosts
             if host in own
         ]
+        problems += address_problems(self.plane.cluster, self.hosts, subject="Workers")
         if problems:
             raise ConfigError(problems)
 
@@ -60,6 +62,7 @@ class Workers(Component):
             self.hosts, role="worker", version=plane.version, source=plane.source, settings=self._settings
         )
         yield from further_problems(self.hosts, plane.hosts, skip=self._settings.skip_requirements)
+        yield from link_problems(plane.cluster, self.hosts, skip=self._settings.skip_requirements)
 
     def requirements(self) -> Requirements:
         """See :meth:`Component.requirements`."""

@@ -49,8 +49,8 @@ class ContainerImages(Resource):
     """Images that the container runtime has, each from exactly this archive.
 
     Only missing ones are brought. They are pinned, so that the kubelet's image collection never removes what can't be
-    pulled again. An import that dies leaves its archive and no stamp: the next run imports it again. An archive is hashed
-    just before it is imported, and one that is damaged is removed, so that the next run brings it again.
+    pulled again. An import that dies leaves its archive and no stamp: the next run imports it again. An archive is
+    hashed just before it is imported, and one that is damaged is removed, so that the next run brings it again.
     """
 
     archives: tuple[ImageArchive, ...]
