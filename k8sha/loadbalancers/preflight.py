@@ -64,10 +64,9 @@ def balancer_requirements(
     """What a look at a host must find that is no balancer yet. ``peers`` must answer it: the other balancer and the
     hosts behind."""
     others = tuple((peer.name, peer.address) for peer in peers if peer != host)
-    room = f"make room, {pass_over('space')}"
     wanted: list[NodeRequirement] = [
         size_wanted("balancer", marks=_MARKS),
-        Space(mib=_ROOM, folders=("/usr", "/var"), percent=0, marks=_MARKS, remedy=room),
+        Space(mib=_ROOM, folders=("/usr", "/var"), percent=0, marks=_MARKS),
         PeersAnswer(others, marks=_MARKS, remedy=f"check routes and firewalls between them, {pass_over('peers')}"),
     ]
     yield from (each for each in wanted if each.name not in skip)

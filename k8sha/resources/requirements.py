@@ -114,6 +114,7 @@ class Space(NodeRequirement):
     """
 
     name = "space"
+    remedy: str = field(default='make room, or pass over it with skip_requirements=("space",)', kw_only=True)
     mib: int = field(kw_only=True)
     folders: tuple[str, ...] = field(default=("/var/lib", "/var/lib/containerd"), kw_only=True)
     percent: int = field(default=15, kw_only=True)

@@ -160,6 +160,7 @@ def test_each_requirement_can_be_passed_over_by_its_name() -> None:
             settings=NodeSettings(skip_requirements=skip),
             endpoint=Endpoint("api.example.com"),
         )
+        assert [need for needs in found.values() for need in needs if not need.remedy] == []
         return {need.name for needs in found.values() for need in needs if isinstance(need, NodeRequirement)}
 
     everything = names()
