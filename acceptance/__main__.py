@@ -78,6 +78,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seed", metavar="N", type=int, help="which hosts are hit (drawn, and shown)")
     made.add_argument("--report", metavar="DIR", help="where the certificate goes (reports/<time>)")
     made.add_argument("--keep", action="store_true", help="leave the lab's hosts up at the end")
+    made.add_argument(
+        "--kills", metavar="N", type=int, help="kill the installer N times, and day-2 verbs at every step"
+    )
     made.add_argument("--compare", action="store_true", help="measure the guide's balancers against ours, nothing else")
     return made
 
@@ -103,7 +106,7 @@ def status(code: int, session: Session | None) -> int:
         return 2
     if code != pytest.ExitCode.OK or session is None or session.certificate.verdict != "certified":
         return 1
-    asked = session.options.stand_ins or session.options.cluster
+    asked = session.options.stand_ins or session.options.compare or session.options.cluster
     return NO_KUBERNETES if session.certificate.kind == "stand-ins" and not asked else 0
 
 

@@ -88,6 +88,7 @@ def pytest_configure(config: pytest.Config) -> None:
         report=Path(value("--report") or f"reports/{time.strftime('%Y-%m-%d-%H%M%S')}").resolve(),
         **given,
         stand_ins=value("--stand-ins"),
+        compare=value("--compare"),
         lab=value("--lab"),
         keep=value("--keep"),
         seed=seed if seed is not None else time.time_ns() % 100_000,

@@ -35,7 +35,9 @@ __all__ = [
     "external_etcd_cluster",
     "find_origin",
     "kubernetes_cluster",
+    "lab_balancers",
     "lab_hosts",
+    "lab_settings",
     "stand_in_cluster",
     "the_kubernetes",
 ]
@@ -62,6 +64,9 @@ CONTAINER = NodeSettings(
     # Containers of one machine share its disk, its memory and its processors: no size is their own.
     skip_requirements=("size", "disk-sync"),
 )
+
+SMALL = ("size",)
+"""What the lab's hosts are passed over for: production's are larger."""
 
 
 @frozen
@@ -111,17 +116,28 @@ def lab_hosts(lab: Lab, machines: tuple[Machine, ...]) -> tuple[Host, ...]:
     return tuple(Host(machine.name, str(machine.address), ssh=ssh) for machine in machines)
 
 
+def lab_settings(lab: Lab) -> NodeSettings:
+    """What the lab's nodes need."""
+    return CONTAINER if lab.provider == "docker" else NodeSettings(skip_requirements=SMALL)
+
+
+def lab_balancers(lab: Lab, backends: tuple[Host, ...]) -> LoadBalancer:
+    """The lab's balancers, in front of these."""
+    balancers = lab_hosts(lab, lab.topology.balancers)
+    return LoadBalancer(balancers, str(lab.topology.vip), backends, skip_requirements=SMALL)
+
+
 def kubernetes_cluster(lab: Lab, source: Bundle | Upstream, version: Version) -> Cluster:
     """All of it, as the topology lists it: balancers, masters with stacked etcd, workers, a pod network."""
     topology = lab.topology
     masters = lab_hosts(lab, topology.masters)
-    lb = LoadBalancer(lab_hosts(lab, topology.balancers), str(topology.vip), masters)
+    lb = lab_balancers(lab, masters)
     plane = ControlPlane(
         hosts=masters,
         endpoint=lb.endpoint,
         version=version,
         source=source,
-        settings=CONTAINER if lab.provider == "docker" else NodeSettings(),
+        settings=lab_settings(lab),
     )
     workers = Workers(hosts=lab_hosts(lab, topology.workers), plane=plane)
     return Cluster(lb, plane, workers, HostRoutes(plane, workers))
@@ -139,8 +155,8 @@ def external_etcd_cluster(lab: Lab, source: Bundle | Upstream, version: Version)
     """The same without workers, and with etcd on their machines: they must be one, three or five."""
     topology = lab.topology
     masters = lab_hosts(lab, topology.masters)
-    lb = LoadBalancer(lab_hosts(lab, topology.balancers), str(topology.vip), masters)
-    settings = CONTAINER if lab.provider == "docker" else NodeSettings()
+    lb = lab_balancers(lab, masters)
+    settings = lab_settings(lab)
     # kubeadm may want a newer etcd than the distribution's packages have.
     settings = evolve(settings, ignore_preflight=(*settings.ignore_preflight, "ExternalEtcdVersion"))
     etcd = EtcdCluster(lab_hosts(lab, topology.workers), settings=EtcdSettings(skip_requirements=("disk-sync",)))
@@ -159,5 +175,4 @@ def stand_in_cluster(lab: Lab) -> Cluster:
     """The balancers, in front of stand-ins for the API servers; and the etcd that would be those', on the masters."""
     masters, vip = lab_hosts(lab, lab.topology.masters), str(lab.topology.vip)
     etcd = EtcdCluster(masters, settings=EtcdSettings(skip_requirements=("disk-sync",)))
-    balancers = LoadBalancer(lab_hosts(lab, lab.topology.balancers), vip, masters)
-    return Cluster(balancers, StandIns(masters, names=(vip,)), etcd)
+    return Cluster(lab_balancers(lab, masters), StandIns(masters, names=(vip,)), etcd)

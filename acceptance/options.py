@@ -36,6 +36,7 @@ class Options:
     cluster: Path | None = None
     bundle: Path | None = None
     stand_ins: bool = False
+    compare: bool = False
     lab: bool = True
     keep: bool = False
     seed: int = 0

@@ -22,8 +22,13 @@ from attrs import field, frozen
 
 __all__ = ["Chain", "Kill", "install_with_kills", "work_with_kills"]
 
-_Now: TypeAlias = Callable[[str, list[str], int], bool]
-"""Whether this line of a run, what it tells, and the changes that have begun in it, is where to kill it."""
+_Now: TypeAlias = Callable[[str, list[str], int], float | None]
+"""Whether this line of a run, what it tells, and the changes that have begun in it, is where to kill it: the seconds
+until the blow, None where it is not."""
+
+_BRIEF = 0.3
+"""Seconds at most between a change that is no command and its blow: more of them would begin meanwhile, and the install
+would be done before it was killed often enough."""
 
 
 @frozen
@@ -59,24 +64,26 @@ def install_with_kills(
     """Install a cluster module's cluster, killing the installer ``kills`` times, spread over ``changes`` changes.
 
     Every command is one of these points, once. Stops when a run ends by itself. A run that fails by itself is an error
-    of the chain. ``limit`` is the time in seconds that one run may take, ``delay`` the longest between such a point and
-    its kill.
+    of the chain. ``limit`` is the time in seconds that one run may take, ``delay`` the longest between a command's
+    beginning and its kill. Where few changes are left for the kills that are, next to no time passes between.
     """
     rng = random.Random(seed)
     hit: set[str] = set()
     done: list[Kill] = []
 
-    def now(what: str, rest: list[str], began: int) -> bool:
+    def now(what: str, rest: list[str], began: int) -> float | None:
         if what != "began":
-            return False
+            return None
+        # What is left of both, for more changes begin between a point and its blow.
+        share = (changes - sum(kill.changes for kill in done)) // (kills - len(done) + 1)
         if rest[1].startswith("command ") and (point := " ".join(rest)) not in hit:
             hit.add(point)
-            return True
-        # What is left of both, for more changes begin between a point and its blow.
-        left = changes - sum(kill.changes for kill in done)
-        return began >= max(1, left // (kills - len(done) + 1))
+            return rng.uniform(0.0, delay if share > 1 else _BRIEF)
+        if began < max(1, share):
+            return None
+        return rng.uniform(0.0, _BRIEF) if share > 1 else 0.0
 
-    return _chain(cluster, now, lambda: rng.uniform(0.0, delay), kills=kills, tell=tell, limit=limit, done=done)
+    return _chain(cluster, now, kills=kills, tell=tell, limit=limit, done=done)
 
 
 def work_with_kills(
@@ -89,30 +96,29 @@ def work_with_kills(
     """
     hit: set[str] = set()
 
-    def now(what: str, rest: list[str], began: int) -> bool:
+    def now(what: str, rest: list[str], began: int) -> float | None:
         if what != at or (point := " ".join(rest)) in hit:
-            return False
+            return None
         hit.add(point)
-        return True
+        return 0.0
 
-    return _chain(module, now, lambda: 0.0, kills=kills, tell=tell, limit=limit, done=[])
+    return _chain(module, now, kills=kills, tell=tell, limit=limit, done=[])
 
 
 def _chain(
     module: Path,
     now: _Now,
-    delay: Callable[[], float],
     *,
     kills: int,
     tell: Callable[[str], None],
     limit: float,
     done: list[Kill],
 ) -> Chain:
-    """Runs of one module, each killed ``delay`` seconds after ``now`` says so; none is after so many kills. ``done`` is
-    where the kills are put down."""
+    """Runs of one module, each killed when ``now`` says so; none is after so many kills, which are put down in
+    ``done``."""
     began = time.monotonic()
     while True:
-        run = _Run(module, now if len(done) < kills else None, delay(), limit)
+        run = _Run(module, now if len(done) < kills else None, limit)
         ended = run.carry_out()
         if ended is None:
             done.append(Kill(len(done) + 1, time.monotonic() - began, run.changes, run.last))
@@ -123,11 +129,11 @@ def _chain(
 
 
 class _Run:
-    """One run of a module's work, killed ``delay`` seconds after ``now`` says so; never without it."""
+    """One run of a module's work, killed when ``now`` says so; never without it."""
 
-    def __init__(self, module: Path, now: _Now | None, delay: float, limit: float) -> None:
+    def __init__(self, module: Path, now: _Now | None, limit: float) -> None:
         self._command = [sys.executable, "-m", "acceptance.installer", str(module)]
-        self._now, self._delay, self._limit = now, delay, limit
+        self._now, self._limit = now, limit
         self.changes = 0
         self.last = "nothing"
         self.errors = ""
@@ -143,17 +149,18 @@ class _Run:
         reader.start()
         timers = [threading.Timer(self._limit, process.kill)]
         timers[0].start()
-        killed = False
+        blow: float | None = None
         try:
             for line in process.stdout:
                 what, *rest = json.loads(line)
-                if not killed or self._delay:  # what comes out between a blow and the end is not where it fell
+                if blow != 0.0:  # what comes out between a blow and the end is not where it fell
                     self.last = " ".join([what, *rest])
                 self.changes += what == "began"
-                if self._now is not None and not killed and self._now(what, rest, self.changes):
-                    killed = True
-                    timers.append(threading.Timer(self._delay, process.kill))
-                    timers[-1].start()
+                if self._now is not None and blow is None:
+                    blow = self._now(what, rest, self.changes)
+                    if blow is not None:
+                        timers.append(threading.Timer(blow, process.kill))
+                        timers[-1].start()
         finally:
             self.code = process.wait()
             for timer in timers:
@@ -162,4 +169,4 @@ class _Run:
             process.stdout.close()
             process.stderr.close()
         self.errors = "".join(errors)
-        return None if killed and self.code < 0 else self.last
+        return None if blow is not None and self.code < 0 else self.last

@@ -91,7 +91,7 @@ class Session:
         if self.lab is None:
             self.lab = the_lab(self.tell.say)
         if self.options.lab:
-            self.lab_is_ours = set(self.lab.status().values()) == {"absent"}
+            self.lab_is_ours = self.lab_is_ours or set(self.lab.status().values()) == {"absent"}
             self.lab.up()
         return self.lab
 

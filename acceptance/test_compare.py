@@ -10,12 +10,12 @@ from random import Random
 
 import pytest
 
-from k8sha import Cluster, LoadBalancer
+from k8sha import Cluster
 
 from . import facts
 from .baseline import GuideBalancers
 from .faults import Fault, balancer_faults, master_frozen
-from .lab_cluster import lab_hosts
+from .lab_cluster import lab_balancers, lab_hosts
 from .record import Comparison, FaultEntry
 from .session import Broken, Session
 from .standin import StandIns
@@ -46,7 +46,7 @@ def pair(session: Session) -> tuple[Subject, Subject]:
     certificate = session.certificate
     certificate.title, certificate.kind, certificate.endpoint = title, "stand-ins", f"{vip}:6443"
     guide = Subject(Cluster(stand_ins, GuideBalancers(balancers, vip, masters)), title, lab)
-    return guide, Subject(Cluster(LoadBalancer(balancers, vip, masters), stand_ins), title, lab)
+    return guide, Subject(Cluster(lab_balancers(lab, masters), stand_ins), title, lab)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,9 @@ from .session import Broken, Session
 
 Record = Callable[[str, object], None]
 
+MEMORY = 250.0
+"""MiB that the whole process may take to install a cluster of eight hosts, pytest included."""
+
 
 def test_install(session: Session, record_property: Record) -> None:
     """The cluster is installed, and verify() finds nothing wrong with it."""
@@ -24,8 +27,8 @@ def test_install(session: Session, record_property: Record) -> None:
         took = time.monotonic() - began
         step.figures += [("wall time", span(took)), ("changes", str(len(report.changed))), ("trips", str(report.trips))]
         step.figures += facts.unavoidable(report, tuple(host.name for host in session.subject.masters))
-        # What the whole process took at most, pytest included. Linux tells it in KiB.
-        step.figures.append(("memory at most", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB"))
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux tells it in KiB
+        step.figures.append(("memory at most", f"{memory:.0f} MiB"))
         began = time.monotonic()
         session.check_health(patience=0)
         step.figures += [("checks", str(len(session.certificate.checks))), ("verify", span(time.monotonic() - began))]
@@ -33,7 +36,10 @@ def test_install(session: Session, record_property: Record) -> None:
         record_property("seconds", round(took, 2))
         record_property("changes", len(report.changed))
         record_property("trips", report.trips)
+        record_property("memory", round(memory))
         record_property("load", session.subject.loads())
+        if hosts <= 8 and memory > MEMORY:
+            raise Broken(f"it took {memory:.0f} MiB of memory; promised are at most {MEMORY:.0f}")
 
 
 def test_install_again(healthy: Session, record_property: Record) -> None:

@@ -13,10 +13,12 @@ from k8sha.artifacts import Artifact
 from k8sha.component import Component
 from k8sha.components.control_plane import ControlPlane
 from k8sha.components.diagnosis.report import Diagnosis
+from k8sha.components.networks import address_problems
 from k8sha.components.workers import Workers
 from k8sha.errors import ConfigError, Problem
 from k8sha.events import Listener, ignore
 from k8sha.hosts.host import Host
+from k8sha.loadbalancers.external import ExternalLoadBalancer
 from k8sha.loadbalancers.loadbalancer import LoadBalancer
 from k8sha.report import Plan, Report
 
@@ -48,8 +50,66 @@ class Cluster:
                 value = getattr(host, attribute)
                 other = holders.setdefault(value, host)
                 if other != host:
-                    yield Problem("Cluster", f"{attribute} {value} is of two hosts: {other.name} and {host.name}")
+                    cause = f"{attribute} {value} is of two hosts: {other.name} and {host.name}"
+                    yield Problem("Cluster", cause, "give each host its own, and all components the same Host objects")
+        yield from self._role_problems()
+        for pair in self.of(LoadBalancer):
+            yield from self._pair_problems(pair)
+        yield from self._endpoint_problems()
         yield from self._etcd_problems()
+        yield from self._label_problems()
+
+    def _role_problems(self) -> Iterator[Problem]:
+        """Hosts in two roles. Components refuse what they see themselves; this is what only all of them show."""
+        pairs, planes, groups = self.of(LoadBalancer), self.of(ControlPlane), self.of(Workers)
+        balancers = [host for pair in pairs for host in pair.balancers]
+        masters = {host for plane in planes for host in plane.hosts}
+        workers = [host for group in groups for host in group.hosts]
+        for host in dict.fromkeys(balancers):
+            others = [role for role, hosts in (("a master", masters), ("a worker", workers)) if host in hosts]
+            if others:
+                cause = f"is a balancer and {' and '.join(others)}"
+                yield Problem(host.name, cause, "a host has one role: give the load balancer hosts of its own")
+            if balancers.count(host) > 1:
+                yield Problem(
+                    host.name, "is a balancer of two load balancers", "a host holds one VIP: give each two hosts"
+                )
+        for host in dict.fromkeys(workers):
+            if workers.count(host) > 1:
+                yield Problem(host.name, "is given in two Workers", "list each worker once")
+            if any(host in masters - set(group.plane.hosts) for group in groups):
+                yield Problem(host.name, "is a worker and a master", "a host has one role")
+
+    def _pair_problems(self, pair: LoadBalancer) -> Iterator[Problem]:
+        """What is wrong between a load balancer and the other components."""
+        for host in self.hosts:
+            if host not in pair.hosts and host.address == pair.vip:
+                yield Problem(f"VIP {pair.vip}", f"is {host.name}'s own address", "take an address that no host has")
+        planes = self.of(ControlPlane)
+        for plane in planes:
+            called = f"the VIP {pair.vip}"
+            yield from address_problems(plane.cluster, pair.balancers, (called, pair.vip), subject="LoadBalancer")
+        if len(planes) == 1 and set(pair.backends) != set(planes[0].hosts):
+            given, wanted = (", ".join(map(str, hosts)) for hosts in (pair.backends, planes[0].hosts))
+            cause = f"its backends are {given}, and the masters are {wanted}"
+            yield Problem("LoadBalancer", cause, "give both the same hosts")
+
+    def _endpoint_problems(self) -> Iterator[Problem]:
+        """Control planes whose API is reached past all load balancers. Where a name leads, only DNS knows."""
+        pairs = self.of(LoadBalancer)
+        known = {(pair.vip, pair.port) for pair in pairs}
+        for external in self.of(ExternalLoadBalancer):
+            known.add((external.endpoint.address or external.endpoint.host, external.endpoint.port))
+        for plane in self.of(ControlPlane) if pairs else ():
+            endpoint = plane.endpoint
+            address = endpoint.host if endpoint.is_ip else endpoint.address
+            if address is not None and (address, endpoint.port) not in known:
+                offered = ", ".join(f"{vip}:{port}" for vip, port in sorted(known))
+                leads = "" if endpoint.is_ip else f", which leads to {address},"
+                cause = f"its endpoint {endpoint}{leads} is none of the load balancers' ({offered})"
+                yield Problem(
+                    "ControlPlane", cause, "give it endpoint=lb.endpoint, or list an ExternalLoadBalancer for it"
+                )
 
     def _etcd_problems(self) -> Iterator[Problem]:
         """What is wrong with the place of an etcd that is a control plane's and not inside it."""
@@ -65,6 +125,8 @@ class Cluster:
                             yield Problem(host.name, cause, "give etcd hosts of its own")
             seen.append(part)
 
+    def _label_problems(self) -> Iterator[Problem]:
+        """Labels and taints that nobody would set."""
         marked = [host for host in self.hosts if host.labels or host.taints]
         if marked:
             from k8sha.policies.nodes import Nodes
@@ -110,7 +172,9 @@ class Cluster:
         for plane in self.of(ControlPlane):
             workers = tuple(host for part in self.of(Workers) for host in part.hosts)
             return plane.diagnose(balancers=self.of(LoadBalancer), workers=workers, listen=listen)
-        raise ConfigError.of("Cluster", "has no ControlPlane to diagnose")
+        raise ConfigError.of(
+            "Cluster", "has no ControlPlane to diagnose", "list one, or ask each component to verify()"
+        )
 
     def close(self) -> None:
         """Close the link to every host."""

@@ -36,11 +36,15 @@ class Endpoint:
 
     def __attrs_post_init__(self) -> None:
         if not _is_ip(self.host) and not _NAME.fullmatch(self.host):
-            raise ConfigError.of(f"endpoint {self.host!r}", "is neither an IP address nor a DNS name")
+            raise ConfigError.of(
+                f"endpoint {self.host!r}", "is neither an IP address nor a DNS name", "give lb.endpoint"
+            )
         if self.address is not None and not _is_ip(self.address):
-            raise ConfigError.of(f"endpoint {self.host}", f"{self.address!r} is not an IP address")
+            raise ConfigError.of(
+                f"endpoint {self.host}", f"{self.address!r} is not an IP address", "give the name's IP"
+            )
         if not 0 < self.port < 65536:
-            raise ConfigError.of(f"endpoint {self.host}", f"{self.port} is not a port")
+            raise ConfigError.of(f"endpoint {self.host}", f"{self.port} is not a port", "take 1 to 65535")
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

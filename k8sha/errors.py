@@ -12,9 +12,9 @@
     │   ├── Unreachable        the link; worth running again
     │   ├── AccessDenied       key, password, host key or sudo; not worth retrying
     │   └── HostBusy           another k8sha is at work there                          .holder
-    ├── ProbeError             reading a host's state failed          .host .resource .stderr
+    ├── ProbeError             reading a host's state failed          .host .resource .stderr .remedy
     ├── ApplyError             something failed or did not converge   .report .errors
-    ├── NotReady               a wait ran out                         .check .waited .last
+    ├── NotReady               a wait ran out                         .check .waited .last .remedy
     ├── VerifyError            all that is wrong, not the first       .problems
     └── KubeError              the API server refused                 .verb .object .status
 """
@@ -165,11 +165,15 @@ class HostErrors(K8shaError):
 class ProbeError(K8shaError):
     """Reading the state of a resource failed (which is not the same as the thing being absent)."""
 
-    def __init__(self, host: str, resource: str, stderr: str) -> None:
+    def __init__(
+        self, host: str, resource: str, stderr: str, remedy: str = "mend what it says on that host, then run again"
+    ) -> None:
         self.host = host
         self.resource = resource
         self.stderr = stderr
-        super().__init__(f"{host}: could not read the state of {resource}: {stderr.strip() or 'no message'}")
+        self.remedy = remedy
+        cause = f"could not read the state of {resource}: {stderr.strip() or 'no message'}"
+        super().__init__(str(Problem(host, cause, remedy)))
 
 
 class ApplyError(K8shaError):
@@ -189,11 +193,18 @@ class ApplyError(K8shaError):
 class NotReady(K8shaError):
     """A wait ran out. ``last`` says what was still wrong, ``waited`` is in seconds."""
 
-    def __init__(self, check: str, waited: float, last: str) -> None:
+    def __init__(
+        self,
+        check: str,
+        waited: float,
+        last: str,
+        remedy: str = "look into that, then run again: what is done stays done",
+    ) -> None:
         self.check = check
         self.waited = waited
         self.last = last
-        super().__init__(f"waited {waited:.0f} s for: {check}; still: {last}")
+        self.remedy = remedy
+        super().__init__(f"waited {waited:.0f} s for: {check}; still: {last}" + (f" — {remedy}" if remedy else ""))
 
 
 class KubeError(K8shaError):

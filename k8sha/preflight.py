@@ -11,6 +11,7 @@ from k8sha.errors import PreflightError, Problem
 from k8sha.facts import Facts
 from k8sha.hosts.host import Host
 from k8sha.resources.requirements import (
+    NODE_MARKS,
     DiskSync,
     Minimum,
     NodeRequirement,
@@ -23,7 +24,17 @@ from k8sha.resources.requirements import (
 from k8sha.sources import Role
 from k8sha.versions import Version
 
-__all__ = ["NAMES", "host_problems", "known_distro", "role_requirements", "system_problems", "unfinished_restores"]
+__all__ = [
+    "NAMES",
+    "further_problems",
+    "host_problems",
+    "known_distro",
+    "pass_over",
+    "role_requirements",
+    "size_wanted",
+    "system_problems",
+    "unfinished_restores",
+]
 
 NAMES = (
     "address",
@@ -36,6 +47,7 @@ NAMES = (
     "mac",
     "machine-id",
     "minimum",
+    "networks",
     "packages",
     "peers",
     "ports",
@@ -54,12 +66,25 @@ MAX_SKEW = 1.0
 PORTS: Mapping[Role, tuple[int, ...]] = {"master": (2379, 2380, 6443, 10250, 10257, 10259), "worker": (10250,)}
 """TCP ports by role, from https://kubernetes.io/docs/reference/networking/ports-and-protocols/."""
 
-_SIZES: Mapping[Role, tuple[int, int, int]] = {"master": (4, 8, 100), "worker": (8, 16, 200)}
-"""CPUs, GiB of memory and GB of disk that a production cluster should have on a node of that role."""
+_SIZES: Mapping[str, tuple[int, int, int]] = {"balancer": (2, 4, 50), "master": (4, 8, 100), "worker": (8, 16, 200)}
+"""CPUs, GiB of memory and GB of disk that a host of that role should have in production."""
 
 
-def _skip(name: str) -> str:
+def pass_over(name: str) -> str:
+    """The end of a remedy: how to do without a requirement."""
     return f'or pass over it with skip_requirements=("{name}",)'
+
+
+def size_wanted(role: str, *, marks: tuple[str, ...] = NODE_MARKS) -> Size:
+    """The size that a host of a role should have, before it has one of the files ``marks``."""
+    cpus, memory, disk = _SIZES[role]
+    return Size(
+        cpus=cpus,
+        memory_mib=memory * 1024,
+        disk_gb=disk,
+        marks=marks,
+        remedy=f"give a {role} {cpus} CPUs, {memory} GiB and {disk} GB, {pass_over('size')}",
+    )
 
 
 def known_distro(host: Host) -> Distro | None:
@@ -77,25 +102,19 @@ def role_requirements(
     yield SameVersion(
         str(version), remedy="install() makes and mends a cluster and never upgrades one: give the version that it has"
     )
-    cpus, memory, disk = _SIZES[role]
-    yield Size(
-        cpus=cpus,
-        memory_mib=memory * 1024,
-        disk_gb=disk,
-        remedy=f"give a {role} {cpus} CPUs, {memory} GiB and {disk} GB, {_skip('size')}",
-    )
+    yield size_wanted(role)
     if role == "master":
         yield Minimum(
-            cpus=2, memory_mib=1700, disk_gb=0, remedy=f"kubeadm asks for 2 CPUs and 1700 MiB, {_skip('minimum')}"
+            cpus=2, memory_mib=1700, disk_gb=0, remedy=f"kubeadm asks for 2 CPUs and 1700 MiB, {pass_over('minimum')}"
         )
-    yield PortsFree(PORTS[role], remedy=f"stop what listens there, {_skip('ports')}")
+    yield PortsFree(PORTS[role], remedy=f"stop what listens there, {pass_over('ports')}")
     others = tuple((peer.name, peer.address) for peer in peers if peer != host)
     if others:
-        yield PeersAnswer(others, remedy=f"check routes and firewalls between the hosts, {_skip('peers')}")
+        yield PeersAnswer(others, remedy=f"check routes and firewalls between the hosts, {pass_over('peers')}")
     if endpoint is not None:
-        yield Resolves(endpoint, remedy=f"enter it in DNS, or give Endpoint(address=...), {_skip('endpoint')}")
+        yield Resolves(endpoint, remedy=f"enter it in DNS, or give Endpoint(address=...), {pass_over('endpoint')}")
     if etcd:
-        yield DiskSync(remedy=f"give etcd an SSD, and nothing else on it, {_skip('disk-sync')}")
+        yield DiskSync(remedy=f"give etcd an SSD, and nothing else on it, {pass_over('disk-sync')}")
 
 
 def system_problems(
@@ -111,16 +130,16 @@ def system_problems(
     if unsupported:
         yield (
             "system",
-            Problem(host.name, unsupported, f"install a supported system (docs/support.md), {_skip('system')}"),
+            Problem(host.name, unsupported, f"install a supported system (docs/support.md), {pass_over('system')}"),
         )
     if facts.init != "systemd":
         yield "system", Problem(host.name, f"is run by {facts.init}, not by systemd", "install a system with systemd")
     if problem := _kernel(facts.kernel, version, kubeadm_checks_kernel):
-        yield "kernel", Problem(host.name, problem, f"boot a newer kernel, {_skip('kernel')}")
+        yield "kernel", Problem(host.name, problem, f"boot a newer kernel, {pass_over('kernel')}")
     if not facts.cgroup_v2 and version >= Version(1, 35, 0) and not cgroup_v1:
         cause = f"uses cgroup v1, on which the kubelet of {version.minor} does not start"
         remedy = 'boot with systemd.unified_cgroup_hierarchy=1, set kubelet={"failCgroupV1": False}'
-        yield "cgroup", Problem(host.name, cause, f"{remedy}, {_skip('cgroup')}")
+        yield "cgroup", Problem(host.name, cause, f"{remedy}, {pass_over('cgroup')}")
 
 
 def _kernel(release: str, version: Version, kubeadm_checks: bool) -> str:
@@ -156,12 +175,22 @@ def unfinished_restores(hosts: Iterable[Host]) -> Iterator[Problem]:
             yield Problem(host.name, cause, "call the same restore() again, or undo(); then install()")
 
 
+def further_problems(hosts: Collection[Host], others: Collection[Host], *, skip: Collection[str]) -> Iterator[Problem]:
+    """What facts show to be wrong with hosts, and between them and others; not what is so among the others alone, who
+    are another component's."""
+    yield from unfinished_restores(hosts)
+    told = {(name, problem.subject) for name, problem in _between(tuple(others))}
+    for name, problem in _between((*others, *hosts)):
+        if name not in skip and (name, problem.subject) not in told:
+            yield problem
+
+
 def _between(hosts: tuple[Host, ...]) -> Iterator[tuple[str, Problem]]:
     for host in hosts:
         if not host.facts.has_address(host.address):
             has = ", ".join(str(interface.address.ip) for interface in host.facts.interfaces if interface.name != "lo")
             cause = f"{host.address} is none of its addresses ({has})"
-            yield "address", Problem(host.name, cause, f"give the address that its peers use, {_skip('address')}")
+            yield "address", Problem(host.name, cause, f"give the address that its peers use, {pass_over('address')}")
     for name, what, value, remedy in _UNIQUE:
         holders: dict[str, list[str]] = defaultdict(list)
         for host in hosts:
@@ -169,7 +198,7 @@ def _between(hosts: tuple[Host, ...]) -> Iterator[tuple[str, Problem]]:
                 holders[found].append(host.name)
         for found, names in holders.items():
             if len(names) > 1:
-                yield name, Problem(", ".join(names), f"have the same {what}: {found}", f"{remedy}, {_skip(name)}")
+                yield name, Problem(", ".join(names), f"have the same {what}: {found}", f"{remedy}, {pass_over(name)}")
     yield from (("clock", problem) for problem in _clocks(hosts))
 
 
@@ -216,5 +245,5 @@ def _clocks(hosts: tuple[Host, ...]) -> Iterator[Problem]:
             yield Problem(
                 host.name,
                 f"its clock is {abs(apart):.1f} s {'ahead of' if apart > 0 else 'behind'} {middle.name}'s",
-                f"let chrony keep it, {_skip('clock')}",
+                f"let chrony keep it, {pass_over('clock')}",
             )

@@ -159,7 +159,7 @@ class Work:
                 def tell(sent: int, total: int, key: str = resource.key) -> None:
                     self.tell(events.Uploaded(self.host.name, key, sent, total))
 
-                self.host.upload(payload.source, payload.staged, tell)
+                self.host.upload(payload.source, payload.staged, tell, payload.sha256)
 
     def _try(self, tried: _Tried) -> None:
         def hear(frame: Frame) -> None:

@@ -8,8 +8,9 @@ cd "$repository" || exit
 
 say() { printf '%s\n' "$*" >&2; }
 
+# Ubuntu 22.04's python3 is 3.10; a newer one stands beside it in universe.
 find_python() {
-    local python
+    local python packages="python3 python3-venv"
     for python in python3 python3.{20..11}; do
         if command -v "$python" >/dev/null &&
             "$python" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
@@ -17,7 +18,10 @@ find_python() {
             return
         fi
     done
-    say "needs Python 3.11 or later with venv: apt-get install python3 python3-venv"
+    if command -v python3 >/dev/null && ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        packages="python3.11 python3.11-venv (Ubuntu 22.04 has them in universe), for python3 is $(python3 --version)"
+    fi
+    say "needs Python 3.11 or later with venv: apt-get install $packages"
     return 1
 }
 

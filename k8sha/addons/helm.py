@@ -114,7 +114,9 @@ class HelmChart(Addon):
                 member = archive.extractfile(names[0]) if names else None
                 found = yaml.safe_load(member.read()) if member else {}
         except (tarfile.TarError, OSError, yaml.YAMLError) as error:
-            raise ConfigError.of(f"chart {self.chart}", f"is no chart's archive: {error}") from None
+            raise ConfigError.of(
+                f"chart {self.chart}", f"is no chart's archive: {error}", "take what helm package made"
+            ) from None
         if (found.get("name"), str(found.get("version"))) != (self.chart, self.version):
             said = f"{found.get('name')} {found.get('version')}"
             raise ConfigError.of(f"chart {self.chart} {self.version}", f"the archive holds {said}", "pin the right one")
@@ -140,10 +142,12 @@ class HelmChart(Addon):
                 command, capture_output=True, text=True, timeout=_LIMIT, env=environment, check=False, cwd="/"
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise ConfigError.of(f"chart {self.chart}", f"helm can't be run: {error}") from None
+            cause = f"helm can't be run: {error}"
+            raise ConfigError.of(f"chart {self.chart}", cause, "give helm= one that can") from None
         if done.returncode != 0:
             said = done.stderr.strip()[-1000:] or f"exit {done.returncode}"
-            raise ConfigError.of(f"chart {self.chart} {self.version}", f"helm refuses it: {said}")
+            cause = f"helm refuses it: {said}"
+            raise ConfigError.of(f"chart {self.chart} {self.version}", cause, "correct the chart's values")
         return done.stdout
 
     def _without_hooks(self, items: tuple[Json, ...]) -> Iterator[Json]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -22,6 +21,7 @@ from k8sha.components.exchange import Balancer
 from k8sha.components.formation import cluster_configuration, formation
 from k8sha.components.kubeadm import ClusterSettings
 from k8sha.components.masters import ADMIN_CONF
+from k8sha.components.networks import address_problems, link_problems, network_problems, place_of
 from k8sha.components.node import NodeSettings, node_problems, node_requirements, node_stages
 from k8sha.components.replace import removal, replacement
 from k8sha.components.restore import external_members, stacked_members
@@ -95,7 +95,9 @@ class ControlPlane(Component):
         for attribute in ("name", "address"):
             values = [getattr(host, attribute) for host in self.hosts]
             for value in sorted({value for value in values if values.count(value) > 1}):
-                problems.append(Problem("ControlPlane", f"{attribute} {value} is given twice"))
+                problems.append(
+                    Problem("ControlPlane", f"{attribute} {value} is given twice", "give each host its own")
+                )
         if self.etcd.stacked and self.etcd.hosts != self.hosts:
             problems.append(
                 Problem("ControlPlane", "its etcd runs on other hosts", "stacked etcd runs on the masters themselves")
@@ -105,9 +107,16 @@ class ControlPlane(Component):
         problem, _ = check_supported(self.version)
         if problem is not None:
             problems.append(problem)
-        problems += self._overlaps()
+        problems += network_problems(self.cluster)
+        problems += address_problems(
+            self.cluster, (*self.hosts, *self.needs), *place_of(self.endpoint), subject="ControlPlane"
+        )
         kinds = [type(policy).__name__ for policy in self.policies]
-        problems += [Problem("ControlPlane", f"has two {kind}") for kind in sorted(set(kinds)) if kinds.count(kind) > 1]
+        problems += [
+            Problem("ControlPlane", f"has two {kind}", "give one of each kind")
+            for kind in sorted(set(kinds))
+            if kinds.count(kind) > 1
+        ]
         given = dict(self.cluster.api_server)
         problems += [
             Problem("ControlPlane", f"--{name} is set by {type(policy).__name__} too", "leave it out of api_server")
@@ -134,24 +143,6 @@ class ControlPlane(Component):
     def needs(self) -> tuple[Host, ...]:
         """See :meth:`Component.needs`: members on hosts of their own sign for API servers, and are waited for."""
         return () if self.etcd.stacked else self.etcd.hosts
-
-    def _overlaps(self) -> Iterator[Problem]:
-        networks = {}
-        for what, cidr in (("pod network", self.cluster.pod_cidr), ("service network", self.cluster.service_cidr)):
-            try:
-                networks[what] = ipaddress.ip_network(cidr)
-            except ValueError as error:
-                yield Problem("ControlPlane", f"{what} {cidr}: {error}", "give it as 10.244.0.0/16")
-        listed = list(networks.items())
-        for index, (what, network) in enumerate(listed):
-            for other, second in listed[index + 1 :]:
-                if network.version == second.version and network.overlaps(second):
-                    yield Problem("ControlPlane", f"{what} {network} and {other} {second} overlap")
-            for host in self.hosts:
-                if ipaddress.ip_address(host.address) in network:
-                    yield Problem("ControlPlane", f"{host.name}'s address {host.address} lies in the {what} {network}")
-            if self.endpoint.is_ip and ipaddress.ip_address(self.endpoint.host) in network:
-                yield Problem("ControlPlane", f"the endpoint {self.endpoint} lies in the {what} {network}")
 
     @property
     def api(self) -> Api:
@@ -287,6 +278,7 @@ class ControlPlane(Component):
         )
         yield from host_problems(self.hosts, skip=self.settings.skip_requirements)
         yield from strangers(self.hosts)
+        yield from link_problems(self.cluster, self.hosts, skip=self.settings.skip_requirements)
         for policy in self.policies:
             yield from policy.problems()
 

@@ -12,11 +12,12 @@ from k8sha.components.belonging import strangers
 from k8sha.components.checks import worker_checks
 from k8sha.components.control_plane import ControlPlane
 from k8sha.components.joins import join_command, reset
+from k8sha.components.networks import address_problems, link_problems
 from k8sha.components.node import NodeSettings, node_problems, node_requirements, node_stages
 from k8sha.components.tickets import Ticket
 from k8sha.errors import ConfigError, Problem
 from k8sha.hosts.host import Host, as_hosts
-from k8sha.preflight import host_problems
+from k8sha.preflight import further_problems
 from k8sha.stage import Stage
 
 __all__ = ["Workers", "as_workers"]
@@ -47,6 +48,7 @@ class Workers(Component):
             for host in self.hosts
             if host in own
         ]
+        problems += address_problems(self.plane.cluster, self.hosts, subject="Workers")
         if problems:
             raise ConfigError(problems)
 
@@ -60,9 +62,8 @@ class Workers(Component):
         yield from node_problems(
             self.hosts, role="worker", version=plane.version, source=plane.source, settings=self._settings
         )
-        skip = self._settings.skip_requirements
-        told = set(host_problems(plane.hosts, skip=skip))  # those between masters are the control plane's to tell
-        yield from (found for found in host_problems((*plane.hosts, *self.hosts), skip=skip) if found not in told)
+        yield from further_problems(self.hosts, plane.hosts, skip=self._settings.skip_requirements)
+        yield from link_problems(plane.cluster, self.hosts, skip=self._settings.skip_requirements)
         yield from strangers(plane.hosts, self.hosts)
 
     def requirements(self) -> Requirements:

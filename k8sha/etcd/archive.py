@@ -202,7 +202,8 @@ def _unpack(source: BinaryIO, folder: Path, subject: str) -> Descriptor:
                 name = PurePosixPath(entry.name)
                 content = tar.extractfile(entry)
                 if content is None or name.is_absolute() or ".." in name.parts:
-                    raise BackupError.of(subject, f"holds {entry.name!r}, which no archive of ours does")
+                    cause = f"holds {entry.name!r}, which no archive of ours does"
+                    raise BackupError.of(subject, cause, "take a backup that etcd.backup() made")
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 found[entry.name] = _copied(content, target)

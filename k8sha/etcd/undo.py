@@ -178,5 +178,6 @@ def _record(standing: dict[Host, Standing]) -> Record:
         if some:
             return next(iter(some.values()))
     if not closed:
-        raise PreflightError([Problem("etcd", "no restore is to be taken back here: no old data are kept")])
+        cause = "no restore is to be taken back here: no old data are kept"
+        raise PreflightError([Problem("etcd", cause, "restore() a backup from before it")])
     return max(closed.values(), key=lambda record: record.begun)

@@ -230,11 +230,12 @@ class Host:
         facts = self._live.facts = Facts.parse(out.decode(errors="replace"), sent=sent)
         return facts
 
-    def upload(self, source: Path, destination: str, tell: Callable[[int, int], None]) -> None:
-        """Put a local file on the host, root's, mode 0600. Raises HostError where the host can't keep it."""
+    def upload(self, source: Path, destination: str, tell: Callable[[int, int], None], sha256: str = "") -> None:
+        """Put a local file on the host, root's, mode 0600; see :meth:`Link.upload`. Raises HostError where the host
+        can't keep it."""
         link = self.connect()
         try:
-            link.upload(source, destination, tell)
+            link.upload(source, destination, tell, sha256)
         except Unreachable:
             self._drop(link)
             raise

@@ -32,8 +32,9 @@ class Link(Protocol):
         Raises :class:`~k8sha.errors.Unreachable` where the link is lost before that.
         """
 
-    def upload(self, source: Path, destination: str, tell: Callable[[int, int], None]) -> None:
-        """Put a file on the host, mode 0600, whole or not at all; skipped where one of its size lies there already.
+    def upload(self, source: Path, destination: str, tell: Callable[[int, int], None], sha256: str = "") -> None:
+        """Put a file on the host, mode 0600, whole or not at all; skipped where one of its size lies there already, and
+        of this hash, if one is given: a host that lost its power keeps a file's size sooner than what is in it.
 
         Raises HostError where the host can't keep it (its disk is full), Unreachable where the link is lost.
         """

@@ -43,7 +43,9 @@ _REFUSALS = ("No authentication methods available", "Too many authentication fai
 _KEEP = """\
 umask 077; set -e; d={d}
 mkdir -p {folder}; exec 8<{folder}; flock 8
-if [ -f "$d" ] && [ "$(stat -c %s "$d")" = {size} ]; then echo have; exit; fi
+if [ -f "$d" ] && [ "$(stat -c %s "$d")" = {size} ]; then
+  if [ -z "{sum}" ] || [ "$(sha256sum <"$d")" = "{sum}  -" ]; then echo have; exit; fi
+fi
 rm -f "$d.part"
 free=$(($(stat -f -c '%a * %S' {folder})))
 if [ "$free" -lt {size} ]; then echo "it needs {size} bytes, $free are free"; exit 1; fi
@@ -167,7 +169,8 @@ class SSH:
             if (refused and not any(word in said for word in _NO_ANSWER)) or any(word in said for word in _REFUSALS):
                 remedy = "check the user, the key or the password"
                 raise AccessDenied(name, f"user {self.user} was not let in: {said}", remedy) from None
-            raise Unreachable(name, f"no SSH with {address}:{self.port}: {said or 'it hung up'}") from None
+            remedy = "check that its sshd runs and has room for another login, then run again"
+            raise Unreachable(name, f"no SSH with {address}:{self.port}: {said or 'it hung up'}", remedy) from None
         except OSError as error:
             raise Unreachable(
                 name, f"no connection to {address}:{self.port}: {error}", "check that the host is up and not firewalled"
@@ -215,11 +218,11 @@ class _SSHLink(ShellLink):
         """See :attr:`Link.alive`."""
         return self._transport.is_active()
 
-    def upload(self, source: Path, destination: str, tell: Callable[[int, int], None]) -> None:
+    def upload(self, source: Path, destination: str, tell: Callable[[int, int], None], sha256: str = "") -> None:
         """See :meth:`Link.upload`."""
         size = source.stat().st_size
         folder, target = shlex.quote(os.path.dirname(destination)), shlex.quote(destination)
-        channel = self._channel(_KEEP.format(folder=folder, d=target, size=size))
+        channel = self._channel(_KEEP.format(folder=folder, d=target, size=size, sum=sha256))
         try:
             said = b""
             while not said.endswith((b"have\n", b"send\n")) and (data := channel.read(600)):
@@ -233,7 +236,8 @@ class _SSHLink(ShellLink):
                         tell(sent, size)
             exit, rest = channel.finish()
         except (OSError, EOFError) as error:
-            raise Unreachable(self._name, f"the link was lost during the upload of {destination}: {error}") from None
+            cause = f"the link was lost during the upload of {destination}: {error}"
+            raise Unreachable(self._name, cause, "run again") from None
         finally:
             channel.close()
         if exit != 0:
@@ -251,7 +255,8 @@ class _SSHLink(ShellLink):
         except (paramiko.SSHException, OSError, EOFError) as error:
             if not self.alive:
                 raise Unreachable(self._name, f"the link was lost: {error}", "run again") from None
-            raise HostError(self._name, f"no way through it to {address}:{port}: {error}") from None
+            remedy = "check that it listens there, and that sshd may forward (AllowTcpForwarding)"
+            raise HostError(self._name, f"no way through it to {address}:{port}: {error}", remedy) from None
 
     def close(self) -> None:
         """See :meth:`Link.close`. Cuts the connection rather than taking leave, for which a frozen host has no ear."""

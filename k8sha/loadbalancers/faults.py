@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from k8sha.endpoint import Endpoint
 from k8sha.errors import ConfigError, Problem
 from k8sha.loadbalancers.keepalived import ADVERTS
+from k8sha.loadbalancers.preflight import NAMES
 
 if TYPE_CHECKING:
     from k8sha.loadbalancers.loadbalancer import LoadBalancer
@@ -74,6 +75,10 @@ def _values(lb: LoadBalancer) -> Iterator[Problem]:
         yield Problem("profile", f"{lb.profile!r} is unknown", f"one of {', '.join(ADVERTS)}")
     if lb.router_id is not None and not 0 < lb.router_id < 256:
         yield Problem("router_id", f"{lb.router_id} is not a VRRP router id", "1 to 255, unique on the network")
+    if unknown := [name for name in lb.skip_requirements if name not in NAMES]:
+        yield Problem(
+            "skip_requirements", f"there is no requirement {', '.join(unknown)}", f"known are {', '.join(NAMES)}"
+        )
     if lb.endpoint_name is not None:
         try:
             Endpoint(lb.endpoint_name)

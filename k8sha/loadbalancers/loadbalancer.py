@@ -20,7 +20,14 @@ from k8sha.loadbalancers.exchange import InRotation
 from k8sha.loadbalancers.faults import faults
 from k8sha.loadbalancers.haproxy import HAProxy
 from k8sha.loadbalancers.keepalived import VRRP, router_id_of, version_of
-from k8sha.loadbalancers.preflight import FirewallOpen, OpenFiles, PortFree, VIPFree
+from k8sha.loadbalancers.preflight import (
+    FirewallOpen,
+    OpenFiles,
+    PortFree,
+    VIPFree,
+    balancer_problems,
+    balancer_requirements,
+)
 from k8sha.loadbalancers.proxy import Backend, Proxy, Service
 from k8sha.loadbalancers.statistics import BalancerStatistics
 from k8sha.report import Outcome, Report
@@ -35,6 +42,10 @@ _PRIORITIES = (110, 100)
 """Different, so that two that start at once agree; they never move a VIP that is held (nopreempt)."""
 
 
+def _as_names(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(names)
+
+
 @frozen
 class LoadBalancer(Component):
     """Two hosts with a proxy and keepalived; one of them holds the VIP, a third address on their network.
@@ -42,6 +53,7 @@ class LoadBalancer(Component):
     ``backends`` are the control-plane hosts; they need not be there as API servers yet. ``ca`` is made on the first of
     them, if none of them has it, so that the proxy can verify API servers from the first day. ``profile`` says how
     fast a silent balancer is given up: ``fast`` 0.2 s between adverts, ``calm`` 0.5 s, ``live-migration`` 1 s.
+    ``skip_requirements`` are preflight's, by name (``k8sha.loadbalancers.preflight.NAMES``).
     ``router_id`` is VRRP's, unique on the network; if None it follows from the VIP. With ``endpoint_name`` the API's
     address is that name, which hosts resolve to the VIP.
 
@@ -59,6 +71,7 @@ class LoadBalancer(Component):
     router_id: int | None = field(default=None, kw_only=True)
     ca: CertificateAuthority = field(factory=CertificateAuthority, kw_only=True)
     endpoint_name: str | None = field(default=None, kw_only=True)
+    skip_requirements: tuple[str, ...] = field(default=(), converter=_as_names, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         found = tuple(faults(self))
@@ -79,15 +92,8 @@ class LoadBalancer(Component):
 
     def problems(self) -> Iterator[Problem]:
         """See :meth:`Component.problems`."""
-        for host in self.balancers:
-            if reason := host.distro.supported(host.facts):
-                yield Problem(host.name, reason, "see docs/support.md")
-            if host.facts.init != "systemd":
-                yield Problem(host.name, f"was started by {host.facts.init or 'nobody knows what'}", "needs systemd")
-        for host in self.backends[:1]:
-            if host.facts.has_address(self.vip):
-                yield Problem(host.name, f"has the VIP {self.vip} as its own address", "take an unused address")
-        yield from self._network_problems()
+        yield from balancer_problems(self.balancers, self.backends, skip=self.skip_requirements)
+        yield from self._vip_problems(self.backends)
 
     def requirements(self) -> Requirements:
         """See :meth:`Component.requirements`."""
@@ -96,12 +102,10 @@ class LoadBalancer(Component):
 
     def stages(self) -> Stages:
         """See :meth:`Component.stages`."""
-        problems = tuple(self.problems())
+        problems = tuple(self._vip_problems(self.backends[:1]))
         if problems:
             raise PreflightError(problems)
-        packages = {
-            host: host.distro.packages(*self.proxy.packages, "keepalived", "openssl") for host in self.balancers
-        }
+        packages = {host: host.distro.packages(*self._packages) for host in self.balancers}
         holder, authority = VIPHolder(self.vip), Contents(f"{self.ca.path}.crt")
         preparation: dict[Host, tuple[Resource, ...]] = {host: (authority,) for host in self.backends}
         preparation |= {host: (packages[host], _SELINUX, holder) for host in self.balancers}
@@ -148,6 +152,10 @@ class LoadBalancer(Component):
         return Stage(what, {host: (InRotation(self.proxy, backend, wanted),) for host in self.balancers})
 
     @property
+    def _packages(self) -> tuple[str, ...]:
+        return (*self.proxy.packages, "keepalived", "openssl")
+
+    @property
     def _ready(self) -> BalancerReady:
         return BalancerReady(self.vip, self.port, self.proxy.name, patience=60)
 
@@ -169,7 +177,11 @@ class LoadBalancer(Component):
                 return interface
         return None
 
-    def _network_problems(self) -> Iterator[Problem]:
+    def _vip_problems(self, backends: tuple[Host, ...]) -> Iterator[Problem]:
+        """What makes it impossible to say how the VIP would be held."""
+        for host in backends:
+            if host.facts.has_address(self.vip):
+                yield Problem(host.name, f"has the VIP {self.vip} as its own address", "take an unused address")
         networks: set[str] = set()
         for host in self.balancers:
             interface = self._interface(host)
@@ -198,6 +210,7 @@ class LoadBalancer(Component):
             *(PortFree(port, self.proxy.program, remedy=stop) for port in self.proxy.ports),
             FirewallOpen(self.port, remedy="firewall-cmd --permanent --add-port=.../tcp --add-protocol=vrrp, --reload"),
             OpenFiles(self.proxy.open_files, remedy="raise the host's limit, or lower the proxy's maxconn"),
+            *balancer_requirements(host, self.hosts, self._packages, skip=self.skip_requirements),
         )
 
     def _found(self, outcome: Outcome, authority: Contents) -> str | None:

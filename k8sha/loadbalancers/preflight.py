@@ -1,17 +1,78 @@
-"""What must be true of the balancers before anything is changed there. Each needs nothing but iproute2 and bash."""
+"""What must be true of the balancers before anything is changed there. Each needs nothing but iproute2 and bash.
+
+What has a name in ``NAMES`` can be passed over by it; without the others no balancer could work.
+"""
 
 from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Collection, Iterator, Sequence
 
 from attrs import frozen
 
+from k8sha.errors import Problem
+from k8sha.hosts.host import Host
 from k8sha.loadbalancers.conditions import held
+from k8sha.loadbalancers.keepalived import VIP_SCRIPT
+from k8sha.preflight import further_problems, known_distro, pass_over, size_wanted
 from k8sha.report import Diff
+from k8sha.resources.requirements import NodeRequirement, PeersAnswer, Space
 from k8sha.resources.resource import Requirement
 
-__all__ = ["FirewallOpen", "OpenFiles", "PortFree", "VIPFree"]
+__all__ = [
+    "NAMES",
+    "FirewallOpen",
+    "OpenFiles",
+    "PortFree",
+    "VIPFree",
+    "balancer_problems",
+    "balancer_requirements",
+]
+
+NAMES = ("address", "clock", "hostname", "mac", "machine-id", "packages", "peers", "size", "space", "system")
+"""Every requirement of a balancer, as ``LoadBalancer(skip_requirements=...)`` names it."""
+
+_MARKS = (VIP_SCRIPT,)
+"""A host that has it is a balancer already."""
+
+_ROOM = 500
+"""MiB for the packages and what they are fetched by: apt's lists are more than half of it."""
+
+
+def balancer_problems(
+    balancers: Sequence[Host], backends: Sequence[Host], *, skip: Collection[str]
+) -> Iterator[Problem]:
+    """What facts show to be wrong with the balancers, and between them and the hosts behind. All are connected."""
+    for host in balancers:
+        distro = known_distro(host)
+        system = f"runs {host.facts.os_name or 'an unknown system'}"
+        reason = system if distro is None else distro.supported(host.facts)
+        if distro is None:
+            yield Problem(host.name, reason, "install a supported system (docs/support.md)")
+        elif reason and "system" not in skip:
+            yield Problem(host.name, reason, f"install a supported system (docs/support.md), {pass_over('system')}")
+        if host.facts.init != "systemd":
+            yield Problem(host.name, f"was started by {host.facts.init or 'nobody knows what'}", "needs systemd")
+    # Nothing here asks for a product_uuid: that is kubeadm's, for nodes.
+    yield from further_problems(balancers, backends, skip=(*skip, "product-uuid"))
+
+
+def balancer_requirements(
+    host: Host, peers: Sequence[Host], packages: Sequence[str], *, skip: Collection[str]
+) -> Iterator[Requirement]:
+    """What a look at a host must find that is no balancer yet. ``peers`` must answer it: the other balancer and the
+    hosts behind."""
+    others = tuple((peer.name, peer.address) for peer in peers if peer != host)
+    wanted: list[NodeRequirement] = [
+        size_wanted("balancer", marks=_MARKS),
+        Space(mib=_ROOM, folders=("/usr", "/var"), percent=0, marks=_MARKS),
+        PeersAnswer(others, marks=_MARKS, remedy=f"check routes and firewalls between them, {pass_over('peers')}"),
+    ]
+    yield from (each for each in wanted if each.name not in skip)
+    if (distro := known_distro(host)) is not None and "packages" not in skip:
+        remedy = f"mend the host's package repositories or its way to them, {pass_over('packages')}"
+        yield distro.packages_at_hand(*packages, remedy=remedy)
 
 
 @frozen

@@ -212,7 +212,7 @@ class AuditLog(ApiServerPolicy):
             if getattr(self, name) < 1
         ]
         if not self.directory.startswith("/"):
-            problems.append(Problem("AuditLog", f"directory {self.directory} is no absolute path"))
+            problems.append(Problem("AuditLog", f"directory {self.directory} is no absolute path", "begin it with /"))
         if problems:
             raise ConfigError(problems)
 

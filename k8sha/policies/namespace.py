@@ -43,7 +43,7 @@ class Namespace(Addon):
 
     def __attrs_post_init__(self) -> None:
         if not _LABEL.fullmatch(self.namespace_name):
-            raise ConfigError.of(f"namespace {self.namespace_name!r}", "is not a DNS label")
+            raise ConfigError.of(f"namespace {self.namespace_name!r}", "is not a DNS label", "use a-z, 0-9 and -")
         if self.pod_security is not None and self.pod_security not in LEVELS:
             raise ConfigError.of(self.name, f"pod_security={self.pod_security!r}", f"take one of {', '.join(LEVELS)}")
         for value in self.quota.values():

@@ -47,7 +47,7 @@ def _problems(host: Host) -> Iterator[Problem]:
         if taint["effect"] not in _EFFECTS or _wrong_key(taint["key"]):
             yield Problem(host.name, f"{text} is no taint", f"write it as example.org/gpu=yes:{_EFFECTS[0]}")
         if _same(taint) in seen:
-            yield Problem(host.name, f"taint {taint['key']}:{taint['effect']} is given twice")
+            yield Problem(host.name, f"taint {taint['key']}:{taint['effect']} is given twice", "give it once")
         seen.add(_same(taint))
 
 

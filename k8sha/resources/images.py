@@ -15,6 +15,14 @@ __all__ = ["CTR", "ContainerImages", "ImageArchive"]
 CTR = "ctr --connect-timeout 3s --namespace k8s.io images"
 """The images that the kubelet sees. Without the limit a containerd that is down would be waited for, for 10 s."""
 
+_IMPORT = f"""
+  if [ "$(sha256sum <"$1")" != "${{1##*/}}  -" ]; then
+    rm -f "$1"
+    echo "$1 was damaged on its way here: run again" >&2
+    exit 1
+  fi
+  {CTR} import "$1\""""
+
 
 @frozen
 class ImageArchive:
@@ -41,8 +49,8 @@ class ContainerImages(Resource):
     """Images that the container runtime has, each from exactly this archive.
 
     Only missing ones are brought. They are pinned, so that the kubelet's image collection never removes what can't be
-    pulled again. An import that dies leaves its archive and no stamp: the next run imports it again. containerd checks
-    every blob against its digest.
+    pulled again. An import that dies leaves its archive and no stamp: the next run imports it again. An archive is
+    hashed just before it is imported, and one that is damaged is removed, so that the next run brings it again.
     """
 
     archives: tuple[ImageArchive, ...]
@@ -101,7 +109,7 @@ done"""
 mkdir -p {STATE}/images
 set --
 for archive in {staged}; do if [ -f "$archive" ]; then set -- "$@" "$archive"; fi; done
-if [ $# -gt 0 ]; then printf '%s\\n' "$@" | xargs -P 2 -n 1 {CTR} import; fi
+if [ $# -gt 0 ]; then printf '%s\\n' "$@" | xargs -P 2 -n 1 sh -c '{_IMPORT}' import; fi
 finish() {{
   archive={STATE}/upload/$1 stamp={STATE}/images/$1
   shift

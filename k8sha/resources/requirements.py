@@ -27,11 +27,19 @@ __all__ = [
 ]
 
 
+NODE_MARKS = ("/etc/kubernetes/kubelet.conf", "/etc/kubernetes/bootstrap-kubelet.conf")
+"""Files that a host has from the moment on at which it joins."""
+
+
 @frozen
 class NodeRequirement(Requirement):
-    """A requirement of a host that is not a node yet. ``name`` is what a caller gives to pass over it."""
+    """A requirement of a host that is not a node yet. ``name`` is what a caller gives to pass over it.
+
+    A host that has one of the files ``marks`` is what it should become, and is not looked at.
+    """
 
     name: ClassVar[str]
+    marks: tuple[str, ...] = field(default=NODE_MARKS, kw_only=True)
 
     @property
     def key(self) -> str:
@@ -39,7 +47,7 @@ class NodeRequirement(Requirement):
 
     def probe(self) -> str:
         return f"""\
-for file in /etc/kubernetes/kubelet.conf /etc/kubernetes/bootstrap-kubelet.conf; do
+for file in {" ".join(self.marks)}; do
   if [ -e "$file" ]; then exit 0; fi
 done
 {self.look()}"""
@@ -100,26 +108,29 @@ class Minimum(Size):
 
 @frozen
 class Space(NodeRequirement):
-    """Free space in MiB for what is brought: where it is staged, and where containerd keeps and unpacks it.
+    """Free space in MiB for what is brought: on a node, where it is staged, and where containerd keeps and unpacks it.
 
     With less than 15 % of it free (the kubelet's imagefs.available) a node evicts its pods as soon as it is one.
     """
 
     name = "space"
+    remedy: str = field(default='make room, or pass over it with skip_requirements=("space",)', kw_only=True)
     mib: int = field(kw_only=True)
+    folders: tuple[str, ...] = field(default=("/var/lib", "/var/lib/containerd"), kw_only=True)
+    percent: int = field(default=15, kw_only=True)
 
     def look(self) -> str:
-        return """\
-for folder in /var/lib /var/lib/containerd; do
+        return f"""\
+for folder in {" ".join(self.folders)}; do
   if [ -d "$folder" ]; then
-    df -Pm "$folder" | { read -r head; read -r device size used free rest; echo "$folder $size $free"; }
+    df -Pm "$folder" | {{ read -r head; read -r device size used free rest; echo "$folder $size $free"; }}
   fi
 done"""
 
     def judge(self, lines: list[str]) -> list[str]:
         wrong: list[str] = []
         for folder, size, free in (line.split() for line in lines):
-            least = max(self.mib, int(size) * 15 // 100)
+            least = max(self.mib, int(size) * self.percent // 100)
             if int(free) < least:
                 wrong.append(f"{folder} has {free} MiB free of {size}, {least} are needed")
         return wrong
@@ -221,7 +232,7 @@ class DiskSync(NodeRequirement):
     etcd writes its log so, about 2300 bytes at a time; its documentation asks for less than 10 ms at the 99th
     percentile. Each write is one ``dd oflag=dsync``, which times itself. That is coarser than fio with fdatasync: the
     file is preallocated and short, other load on the disk shows only if it is there now. Hosts with etcd's data on
-    them are passed over.
+    them are passed over. A write that fails is told, whatever the reason: a full disk must not hide what else is wrong.
     """
 
     name = "disk-sync"
@@ -233,20 +244,23 @@ class DiskSync(NodeRequirement):
 folder=/var/lib
 if [ -d /var/lib/etcd ]; then folder=/var/lib/etcd; fi
 if [ -e /var/lib/etcd/member ]; then exit 0; fi
-file=$(mktemp "$folder/.k8sha-sync.XXXXXX")
+LC_ALL=C; export LC_ALL
+if file=$(mktemp "$folder/.k8sha-sync.XXXXXX" 2>&1); then :; else echo "$file"; exit 0; fi
 trap 'rm -f "$file"' EXIT
-dd if=/dev/zero of="$file" bs=2300 count={self.writes} conv=fsync 2>/dev/null
+if said=$(dd if=/dev/zero of="$file" bs=2300 count={self.writes} conv=fsync 2>&1); then :
+else echo "$said" | sed 1q; exit 0; fi
 n=0
 while [ $n -lt {self.writes} ]; do
-  LC_ALL=C dd if=/dev/zero of="$file" bs=2300 count=1 seek=$n conv=notrunc oflag=dsync 2>&1 | tail -n 1
+  dd if=/dev/zero of="$file" bs=2300 count=1 seek=$n conv=notrunc oflag=dsync 2>&1 | sed -n -e '/^dd:/p' -e '$p'
   n=$((n + 1))
 done"""
 
     def judge(self, lines: list[str]) -> list[str]:
         # "2300 bytes (2.3 kB, 2.2 KiB) copied, 0.000512 s, 4.5 MB/s"
-        times = sorted(float(line.split("copied, ")[1].split(" ")[0]) * 1000 for line in lines if "copied, " in line)
-        if len(times) < self.writes:
-            return [f"its disk could not be timed: {lines[-1]}"]
+        failed = [line for line in lines if "copied, " not in line]
+        if failed:
+            return [f"its disk could not be timed, make room there or mend it: {failed[0]}"]
+        times = sorted(float(line.split("copied, ")[1].split(" ")[0]) * 1000 for line in lines)
         slow = times[len(times) * 99 // 100 - 1]
         if slow <= self.limit_ms:
             return []

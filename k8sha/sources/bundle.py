@@ -20,7 +20,7 @@ from k8sha.resources.requirements import Space
 from k8sha.resources.resource import Requirement, Resource
 from k8sha.sources.index import ImageName, Index, elf_machine, file_hash
 from k8sha.sources.source import Role, Source
-from k8sha.versions import Version
+from k8sha.versions import Version, check_supported, default_pause
 
 __all__ = ["Bundle"]
 
@@ -120,10 +120,39 @@ class Bundle(Source):
             names = [name for name in self._names() if ImageName.parse(name).image == image]
             if not names:
                 yield self._problem(f"it has no image of {image}")
-            elif image.startswith("kube-") and f"v{index.kubernetes}" not in {
-                ImageName.parse(name).tag for name in names
-            }:
-                yield self._problem(f"it has no image of {image} at v{index.kubernetes}, only {', '.join(names)}")
+            elif not self._fitting(image):
+                at = " and ".join(self._tags(image)) or "any tag"
+                yield self._problem(
+                    f"it has no image of {image} at {at} in {self._registry}, where kubeadm would look for it, "
+                    f"only {', '.join(names)}"
+                )
+
+    def _tags(self, image: str) -> tuple[str, ...]:
+        """What an image's tag must be, by each who says so: the version, kubeadm's own list (pause is none of its
+        settings: it would pull the one that it knows), and the index."""
+        index = self._index
+        wanted = [f"v{index.kubernetes}"] if image.startswith("kube-") else []
+        if image == "pause" and check_supported(index.kubernetes)[0] is None:
+            wanted.append(default_pause(index.kubernetes))
+        return tuple(dict.fromkeys((*wanted, *(tag for name, tag in index.tags.items() if name == image))))
+
+    def _fitting(self, image: str) -> list[str]:
+        """The names of an image that kubeadm would use: in the registry of all others, with the right tag. etcd's has
+        a revision of its own behind its version."""
+        parsed = {name: ImageName.parse(name) for name in self._names()}
+        wanted = self._tags(image)
+        return [
+            name
+            for name, found in parsed.items()
+            if (found.image, found.registry) == (image, self._registry)
+            and all(tag in (found.tag, found.tag.rpartition("-")[0] if image == "etcd" else "") for tag in wanted)
+        ]
+
+    @property
+    def _registry(self) -> str:
+        """Where kubeadm looks for its images: where kube-apiserver's is from."""
+        found = (ImageName.parse(name) for name in self._names())
+        return next((each.registry for each in found if each.image == "kube-apiserver"), _UPSTREAM)
 
     def _names(self) -> Iterator[str]:
         for names in self._index.images.values():
@@ -135,9 +164,8 @@ class Bundle(Source):
         return frozenset(self._names())
 
     def _image(self, image: str) -> str:
-        for name in self._names():
-            if ImageName.parse(name).image == image:
-                return name
+        for name in self._fitting(image):
+            return name
         raise BundleError([self._problem(f"it has no image of {image}")])
 
     def problems(self, version: Version, architecture: str) -> Iterator[Problem]:
@@ -214,8 +242,7 @@ class Bundle(Source):
     @property
     def image_repository(self) -> str | None:
         """The registry that its images are named after, None where it is kubeadm's own."""
-        registry = ImageName.parse(self._image("kube-apiserver")).registry
-        return None if registry == _UPSTREAM else registry
+        return None if self._registry == _UPSTREAM else self._registry
 
     def etcd_tag(self, version: Version) -> str | None:
         """The tag of the etcd image that it holds."""

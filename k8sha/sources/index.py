@@ -30,12 +30,14 @@ class Entry:
 
 @frozen
 class Index:
-    """What ``index.json`` says. ``images`` has the names of the images in each archive."""
+    """What ``index.json`` says. ``images`` has the names of the images in each archive; ``tags`` the versions of etcd,
+    CoreDNS and pause where it says them."""
 
     kubernetes: Version
     architecture: str
     files: Mapping[str, Entry]
     images: Mapping[str, tuple[str, ...]]
+    tags: Mapping[str, str]
 
     @classmethod
     def read(cls, file: Path) -> Index:
@@ -59,7 +61,8 @@ class Index:
             version = Version.parse(_typed(raw, "kubernetes", str))
         except ConfigError as error:
             raise ValueError(str(error)) from None
-        return cls(version, _typed(raw, "architecture", str), files, images)
+        tags = {name: _typed(raw, name, str) for name in ("etcd", "coredns", "pause") if name in raw}
+        return cls(version, _typed(raw, "architecture", str), files, images, tags)
 
 
 def _items(raw: Mapping[str, object]) -> Iterator[tuple[str, Mapping[str, object]]]:

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 import pytest
 from attrs import define
 
-from acceptance.lab_cluster import CONTAINER, lab_hosts
+from acceptance.lab_cluster import lab_balancers, lab_hosts, lab_settings
 from acceptance.vagrant import Lab
-from k8sha import Bundle, Cluster, ControlPlane, Host, LoadBalancer, NodeSettings, PreflightError, Workers
+from k8sha import Bundle, Cluster, ControlPlane, Host, LoadBalancer, PreflightError, Workers
 from k8sha.addons import HostRoutes
 from k8sha.kube import Json
 
@@ -47,14 +47,13 @@ class Story:
     def cluster(self) -> Cluster:
         """The module as its user would write it now."""
         masters = self.hosts(self.masters)
-        balancers = lab_hosts(self.lab, self.lab.topology.balancers)
-        lb = LoadBalancer(balancers, str(self.lab.topology.vip), masters)
+        lb = lab_balancers(self.lab, masters)
         plane = ControlPlane(
             hosts=masters,
             endpoint=lb.endpoint,
             version=self.bundle.version,
             source=self.bundle,
-            settings=CONTAINER if self.lab.provider == "docker" else NodeSettings(),
+            settings=lab_settings(self.lab),
         )
         workers = Workers(hosts=self.hosts([self.worker]), plane=plane)
         return Cluster(lb, plane, workers, HostRoutes(plane, workers))

@@ -21,6 +21,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from acceptance.history import History, Outage, outage, watch_gaps
+from acceptance.lab_cluster import SMALL
 from acceptance.standin import StandIns
 from acceptance.vagrant import Lab
 from acceptance.workload import Target, Workload
@@ -73,7 +74,7 @@ class Pair:
         self.balancers = [hosts[machine.name] for machine in lab.topology.balancers]
         self.masters = [hosts[machine.name] for machine in lab.topology.masters]
         self.vip = str(lab.topology.vip)
-        self.lb = LoadBalancer(self.balancers, self.vip, self.masters)
+        self.lb = LoadBalancer(self.balancers, self.vip, self.masters, skip_requirements=SMALL)
         self.standins = StandIns(self.masters)
         self.first: Report | None = None
 
@@ -268,7 +269,7 @@ def test_a_change_of_settings_breaks_no_connection_and_begins_with_the_backup(pa
         if isinstance(event, Finished) and event.result.resource == "service haproxy":
             order.append(event.result.host)
 
-    fewer = LoadBalancer(pair.balancers, pair.vip, pair.masters[:2], profile="calm")
+    fewer = LoadBalancer(pair.balancers, pair.vip, pair.masters[:2], profile="calm", skip_requirements=SMALL)
     seen, history = pair.under_traffic("reload", lambda: fewer.install(listen), limit=2.0, lasts=8)
     assert order == [pair.peer(holder).name, holder.name]
     assert seen.failed == 0
@@ -458,7 +459,7 @@ def test_a_drained_balancer_is_still_drained_after_a_reboot(pair: Pair) -> None:
 
 def test_an_address_in_use_is_refused_and_nothing_is_changed(pair: Pair) -> None:
     taken = pair.masters[-1]
-    wrong = LoadBalancer(pair.balancers, taken.address, pair.masters[:2], port=22)
+    wrong = LoadBalancer(pair.balancers, taken.address, pair.masters[:2], port=22, skip_requirements=SMALL)
     before = [do(host, "ls -l --time-style=full-iso /etc/haproxy /etc/keepalived") for host in pair.balancers]
     with pytest.raises(PreflightError) as caught:
         wrong.install()
@@ -479,7 +480,7 @@ class Nonsense(HAProxy):
 
 def test_a_configuration_that_haproxy_refuses_replaces_nothing(pair: Pair) -> None:
     before = [do(host, "cat /etc/haproxy/haproxy.cfg; pidof haproxy") for host in pair.balancers]
-    wrong = LoadBalancer(pair.balancers, pair.vip, pair.masters, proxy=Nonsense())
+    wrong = LoadBalancer(pair.balancers, pair.vip, pair.masters, proxy=Nonsense(), skip_requirements=SMALL)
     with pytest.raises(ApplyError, match="balance"):
         wrong.install()
     assert before == [do(host, "cat /etc/haproxy/haproxy.cfg; pidof haproxy") for host in pair.balancers]

@@ -101,7 +101,7 @@ class LocalLink(ShellLink):
         self._local = local
         super().__init__(name, self.shell, run=f"{local.folder}/run")
 
-    def upload(self, source: Path, destination: str, tell: Callable[[int, int], None]) -> None:
+    def upload(self, source: Path, destination: str, tell: Callable[[int, int], None], sha256: str = "") -> None:
         target = Path(destination.replace(STATE, f"{self._local.folder}/state"))
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)

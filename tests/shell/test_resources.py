@@ -283,7 +283,7 @@ def test_an_upload(host: Host, place: Path, source: Path, tmp_path: Path) -> Non
 
 @needs_root
 def test_an_upload_that_was_damaged_on_its_way_is_brought_again(host: Host, place: Path, source: Path) -> None:
-    """What is staged is known by its size only, until it is put into its place."""
+    """It is hashed before it is put into its place."""
     source.write_bytes(b"jello\n")
     upload = Upload(str(place / "program"), sha256=HELLO, source=source)
     with pytest.raises(ApplyError):

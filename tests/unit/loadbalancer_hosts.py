@@ -44,7 +44,7 @@ class FakeLink:
         yield Saw(tuple((0, self.shells.say(self.name, probe.text), b"") for probe in program.probes))
         yield End()
 
-    def upload(self, source: Path, destination: str, tell: Callable[[int, int], None]) -> None:
+    def upload(self, source: Path, destination: str, tell: Callable[[int, int], None], sha256: str = "") -> None:
         raise NotImplementedError
 
     def tunnel(self, address: str, port: int) -> socket.socket:

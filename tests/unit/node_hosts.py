@@ -37,7 +37,7 @@ class _FactsLink:
         yield Saw(((0, self.text.encode(), b""),))
         yield End()
 
-    def upload(self, source: Path, destination: str, tell: Callable[[int, int], None]) -> None:
+    def upload(self, source: Path, destination: str, tell: Callable[[int, int], None], sha256: str = "") -> None:
         raise NotImplementedError
 
     def tunnel(self, address: str, port: int) -> socket.socket:

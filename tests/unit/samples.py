@@ -180,6 +180,7 @@ SAMPLES: dict[str, Resource] = {
     "service-plain": Service("demo"),
     "size": Size(cpus=4, memory_mib=8192, disk_gb=100),
     "space": Space(mib=5000),
+    "space-of-a-balancer": Space(mib=500, folders=("/usr", "/var"), percent=0, marks=("/usr/libexec/k8sha/vip",)),
     "stacked-etcd-healthy": StackedEtcdHealthy((("master-1", "192.168.56.10"), ("master-2", "192.168.56.11"))),
     "sysctl": Sysctl({"net.ipv4.ip_forward": "1", "net.ipv4.ip_local_port_range": "20000 60000"}),
     "sysctl-of-words": Sysctl({"kernel.core_pattern": "/var/core/core-file"}, path="/etc/sysctl.d/90-core.conf"),

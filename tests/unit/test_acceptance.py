@@ -249,12 +249,13 @@ def test_options_are_passed_on() -> None:
     assert not {"--cluster", "--seed", "--no-faults", "None"} & set(passed)
 
 
-def finished(kind: str, verdict: str, *, stand_ins: bool = False) -> Session:
+def finished(kind: str, verdict: str, *, stand_ins: bool = False, compare: bool = False) -> Session:
     from pathlib import Path
 
     from rich.console import Console
 
-    session = Session.begin(Options(report=Path("/nowhere"), stand_ins=stand_ins), Tell(Console(quiet=True)))
+    options = Options(report=Path("/nowhere"), stand_ins=stand_ins, compare=compare)
+    session = Session.begin(options, Tell(Console(quiet=True)))
     session.certificate.kind = kind  # type: ignore[assignment]
     session.certificate.steps.append(Step("a", "A", "b", verdict=verdict))  # type: ignore[arg-type]
     return session
@@ -266,6 +267,7 @@ def finished(kind: str, verdict: str, *, stand_ins: bool = False) -> Session:
         (pytest.ExitCode.OK, finished("kubernetes", "kept"), 0),
         (pytest.ExitCode.OK, finished("stand-ins", "kept"), NO_KUBERNETES),
         (pytest.ExitCode.OK, finished("stand-ins", "kept", stand_ins=True), 0),
+        (pytest.ExitCode.OK, finished("stand-ins", "kept", compare=True), 0),
         (pytest.ExitCode.OK, finished("kubernetes", "error"), 1),
         (pytest.ExitCode.TESTS_FAILED, finished("kubernetes", "broken"), 1),
         (pytest.ExitCode.INTERNAL_ERROR, finished("kubernetes", "kept"), 1),

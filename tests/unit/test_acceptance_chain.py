@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.resume import work_with_kills
+from acceptance.resume import install_with_kills, work_with_kills
 
 # At each step it waits for its killer once: a run that nobody kills there would hang, and the test with it.
 MODULE = """\
@@ -38,6 +38,38 @@ def work(listen):
             signal.pause()
     return Report((), 0, 0.0)
 """
+
+
+# Changes that go by as quickly as they do on eight hosts at once; done is done.
+QUICK = """\
+import time
+from pathlib import Path
+
+from k8sha import Cluster, Host, LoadBalancer, Report
+from k8sha.events import Began
+
+balancers, master = [Host("lb-1", "192.168.56.101"), Host("lb-2", "192.168.56.102")], Host("m-1", "192.168.56.10")
+cluster = Cluster(LoadBalancer(balancers, "192.168.56.100", [master]))
+
+
+def work(listen):
+    for step in range({steps}):
+        done = Path({folder!r}, f"quick-{{step}}")
+        if not done.exists():
+            listen(Began("host", f"file {{step}}"))
+            time.sleep(0.2)  # what the host takes for it
+            done.touch()
+    return Report((), 0, 0.0)
+"""
+
+
+def test_an_install_is_killed_as_often_as_was_asked_for_before_it_is_done(tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    module.write_text(QUICK.format(folder=str(tmp_path), steps=8))
+    found = install_with_kills(module, changes=8, kills=3, seed=1, tell=lambda text: None, limit=60)
+    assert len(found.kills) == 3
+    assert found.ended.startswith("done")
+    assert found.errors == ()
 
 
 def chain(folder: Path, at: str, *, kills: int = 200, fails: str = "") -> tuple[list[str], str, tuple[str, ...]]:

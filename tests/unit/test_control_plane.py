@@ -6,11 +6,26 @@ from pathlib import Path
 
 import pytest
 import yaml
+from attrs import evolve
 
-from k8sha import ClusterSettings, ConfigError, ControlPlane, Endpoint, Host, NodeSettings, Upstream, Version, Workers
+from k8sha import (
+    ClusterSettings,
+    ConfigError,
+    ControlPlane,
+    Endpoint,
+    EtcdCluster,
+    Host,
+    NodeSettings,
+    Upstream,
+    Version,
+    Workers,
+)
 from k8sha.components.kubeadm import cluster_config, init_config, join_config
 from k8sha.components.masters import MasterFiles, first_master
 from k8sha.errors import PreflightError
+from k8sha.policies import AuditLog
+
+from .node_hosts import node
 
 GOLDEN = Path(__file__).parent / "golden" / "kubeadm"
 MASTERS = tuple(Host(f"master-{number}", f"192.168.56.{9 + number}") for number in (1, 2, 3))
@@ -91,6 +106,24 @@ def plane(**changed: object) -> ControlPlane:
         ({"cluster": ClusterSettings(pod_cidr="192.168.0.0/16")}, "lies in the pod network"),
         ({"cluster": ClusterSettings(service_cidr="192.168.56.0/24")}, "lies in the service network"),
         ({"cluster": ClusterSettings(pod_cidr="10.244.0.1/16")}, "pod network"),
+        (
+            {"cluster": ClusterSettings(pod_cidr="192.168.56.96/28")},
+            r"the endpoint 192.168.56.100:6443 lies in the pod network",
+        ),
+        (
+            {
+                "endpoint": Endpoint("api.example.com", address="10.96.0.10"),
+                "cluster": ClusterSettings(service_cidr="10.96.0.0/24"),
+            },
+            "the endpoint api.example.com:6443's address 10.96.0.10 lies in the service network",
+        ),
+        (
+            {
+                "etcd": EtcdCluster([Host("etcd-1", "172.16.0.5")]),
+                "cluster": ClusterSettings(pod_cidr="172.16.0.0/16"),
+            },
+            "etcd-1's address 172.16.0.5 lies in the pod network",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_when_it_is_written(changed: dict[str, object], said: str) -> None:
@@ -102,6 +135,34 @@ def test_all_problems_come_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         plane(hosts=MASTERS[:2], version="1.29.15", cluster=ClusterSettings(pod_cidr="10.96.0.0/16"))
     assert len(caught.value.problems) == 3
+
+
+def test_every_problem_has_a_remedy() -> None:
+    clash = ClusterSettings(pod_cidr="192.168.0.0/16", service_cidr="192.168.56.0/24")
+    for changed in ({"cluster": clash}, {"hosts": [MASTERS[0]] * 2}, {"policies": [AuditLog(), AuditLog()]}):
+        with pytest.raises(ConfigError) as caught:
+            plane(**changed)
+        assert [str(problem) for problem in caught.value.problems if not problem.remedy] == []
+
+
+def test_a_worker_in_one_of_the_clusters_networks_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"worker-1's address 10.100.0.20 lies in the service network"):
+        Workers(hosts=[Host("worker-1", "10.100.0.20")], plane=plane())
+
+
+def test_hosts_that_stand_on_one_of_the_clusters_networks_are_refused_by_their_facts() -> None:
+    settings = ClusterSettings(pod_cidr="192.168.56.128/25")
+    beside = plane(hosts=[node("master-1", 10)], cluster=settings)
+    workers = Workers(hosts=[node("worker-1", 20)], plane=beside)
+    said = "its own network 192.168.56.0/24 (eth1) and the pod network 192.168.56.128/25 overlap"
+    for component, name in ((beside, "master-1"), (workers, "worker-1")):
+        (found,) = [problem for problem in component.problems() if "overlap" in problem.cause]
+        assert (found.subject, found.cause) == (name, said)
+        assert 'skip_requirements=("networks",)' in found.remedy
+    passed = NodeSettings(skip_requirements=("networks",))
+    assert not [problem for problem in evolve(beside, settings=passed).problems() if "overlap" in problem.cause]
+    away = plane(hosts=[node("master-1", 10)])
+    assert not [problem for problem in away.problems() if "overlap" in problem.cause]
 
 
 def test_a_worker_that_is_a_master_is_refused() -> None:

@@ -108,7 +108,7 @@ class TestFailure:
         machine = Machine("one", broken={"a": (exit, err)})
         with pytest.raises(ProbeError) as caught:
             Parts((stage("first", machine, facts=(Fact("a"),)),)).install()
-        assert str(caught.value) == text
+        assert str(caught.value) == f"{text} — mend what it says on that host, then run again"
         assert machine.state == {}
 
     def test_a_probe_that_fails_after_the_change_is_told(self) -> None:

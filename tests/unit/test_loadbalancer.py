@@ -47,6 +47,7 @@ LB_1, LB_2, MASTER = host("lb-1", 101), host("lb-2", 102), host("master-1", 10)
         ([LB_1, LB_2], VIP, [MASTER], {"profile": "faster"}, "profile: 'faster' is unknown"),
         ([LB_1, LB_2], VIP, [MASTER], {"router_id": 256}, "router_id: 256 is not a VRRP router id"),
         ([LB_1, LB_2], VIP, [MASTER], {"router_id": 0}, "router_id: 0 is not a VRRP router id"),
+        ([LB_1, LB_2], VIP, [MASTER], {"skip_requirements": ("siez",)}, "skip_requirements: there is no"),
         ([LB_1, LB_2], VIP, [MASTER], {"endpoint_name": "a;b"}, "endpoint 'a;b': is neither"),
     ],
 )

@@ -15,6 +15,9 @@ from k8sha.errors import ConfigError
 from k8sha.etcd.member import EtcdSettings
 from k8sha.etcd.preflight import member_problems
 from k8sha.hosts import Host
+from k8sha.loadbalancers import LoadBalancer
+from k8sha.loadbalancers.preflight import NAMES as BALANCER_NAMES
+from k8sha.loadbalancers.preflight import balancer_requirements
 from k8sha.preflight import NAMES, host_problems
 from k8sha.resources.reach import AptPackagesAtHand, DnfPackagesAtHand, Reachable
 from k8sha.resources.requirements import (
@@ -161,6 +164,7 @@ def test_each_requirement_can_be_passed_over_by_its_name() -> None:
             settings=NodeSettings(skip_requirements=skip),
             endpoint=Endpoint("api.example.com"),
         )
+        assert [need for needs in found.values() for need in needs if not need.remedy] == []
         return {need.name for needs in found.values() for need in needs if isinstance(need, NodeRequirement)}
 
     everything = names()
@@ -285,8 +289,104 @@ def test_one_slow_write_of_a_hundred_is_forgiven_and_two_are_not() -> None:
 
 
 def test_a_disk_that_could_not_be_timed_is_a_problem_of_its_own() -> None:
-    (line,) = DiskSync().diff(b"dd: error writing: No space left on device\n").lines
+    (line,) = DiskSync().diff(b"dd: error writing '/var/lib/.k8sha-sync.x': No space left on device\n").lines
     assert "No space left" in line
+    assert "make room" in line
+    (line,) = DiskSync().diff(_timed(*[0.5] * 99) + b"\ndd: error writing 'x': Input/output error\n" + _timed(0)).lines
+    assert "Input/output error" in line
+
+
+def test_a_balancer_that_is_one_is_not_asked() -> None:
+    host, peer = node("lb-1", 101), node("lb-2", 102)
+    for need in balancer_requirements(host, [host, peer], ["haproxy"], skip=()):
+        assert isinstance(need, NodeRequirement)
+        if need.name != "packages":  # which asks nobody where they are installed
+            head, _, rest = need.probe().partition("done\n")
+            assert "/usr/libexec/k8sha/vip" in head
+            assert "exit 0" in head
+            assert rest
+
+
+def balancers(*hosts: Host, backends: tuple[Host, ...], **settings: object) -> list[str]:
+    lb = LoadBalancer(hosts, "192.168.56.100", backends, **settings)  # type: ignore[arg-type]
+    return [str(problem) for problem in lb.problems()]
+
+
+def test_fit_balancers_have_no_problem() -> None:
+    assert balancers(node("lb-1", 101), node("lb-2", 102), backends=(node("master-1", 10),)) == []
+
+
+def test_a_balancer_ten_minutes_behind_would_find_the_authority_not_yet_valid() -> None:
+    now = time.time()
+    masters = tuple(node(f"master-{last}", last, clock=now) for last in (10, 11, 12))
+    hosts = node("lb-1", 101, clock=now), node("lb-2", 102, clock=now - 600)
+    (found,) = balancers(*hosts, backends=masters)
+    assert found.startswith("lb-2: its clock is 6")
+    assert "behind" in found
+    assert 'skip_requirements=("clock",)' in found
+    assert balancers(*hosts, backends=masters, skip_requirements=("clock",)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "facts"),
+    [
+        ("hostname", {"hostname": "localhost"}),
+        ("machine-id", {"machine_id": "f" * 32}),
+        ("mac", {"mac": "52:54:00:aa:aa:aa"}),
+    ],
+)
+def test_a_balancer_is_no_clone(name: str, facts: dict[str, str]) -> None:
+    masters = (node("master-1", 10, **facts),)  # type: ignore[arg-type]
+    hosts = node("lb-1", 101), node("lb-2", 102, **facts)  # type: ignore[arg-type]
+    (found,) = balancers(*hosts, backends=masters)
+    assert found.startswith("master-1, lb-2: have the same")
+    assert balancers(*hosts, backends=masters, skip_requirements=(name,)) == []
+
+
+def test_what_is_wrong_among_masters_alone_is_the_control_planes_to_tell() -> None:
+    now = time.time()
+    masters = [node(f"master-{last}", last, clock=now) for last in (10, 11)]
+    masters.append(node("master-12", 12, clock=now - 600, hostname="master-11"))
+    assert balancers(node("lb-1", 101, clock=now), node("lb-2", 102, clock=now), backends=tuple(masters)) == []
+
+
+def test_balancers_of_an_unknown_system_are_told_with_everything_else() -> None:
+    unknown = node("lb-2", 102, os="alpine", os_name="Alpine Linux v3.20", init="init")
+    old = node("lb-1", 101, os_version="11", os_name="Debian GNU/Linux 11 (bullseye)")
+    said = balancers(old, unknown, backends=(node("master-1", 10),))
+    assert [text.split(" — ")[0] for text in said] == [
+        "lb-1: Debian GNU/Linux 11 (bullseye) is not among Debian 12/13 and Ubuntu 22.04/24.04/26.04",
+        "lb-2: runs Alpine Linux v3.20",
+        "lb-2: was started by init",
+    ]
+
+
+def test_each_requirement_of_a_balancer_can_be_passed_over_by_its_name() -> None:
+    hosts = [node("lb-1", 101), node("lb-2", 102)]
+
+    def names(*skip: str) -> set[str]:
+        lb = LoadBalancer(hosts, "192.168.56.100", [node("master-1", 10)], skip_requirements=skip)
+        found = [need for needs in lb.requirements().values() for need in needs if isinstance(need, NodeRequirement)]
+        assert all(f'skip_requirements=("{need.name}",)' in need.remedy for need in found)
+        return {need.name for need in found}
+
+    assert names() == {"packages", "peers", "size", "space"}
+    assert names() <= set(BALANCER_NAMES)
+    for name in names():
+        assert names(name) == names() - {name}
+
+
+def test_a_balancer_is_as_large_as_the_guide_wants_it_and_reaches_its_peer_and_all_masters() -> None:
+    hosts = [node("lb-1", 101), node("lb-2", 102)]
+    lb = LoadBalancer(hosts, "192.168.56.100", [node("master-1", 10), node("master-2", 11)])
+    needs = {getattr(need, "name", ""): need for need in lb.requirements()[hosts[0]]}
+    size, peers, packages = needs["size"], needs["peers"], needs["packages"]
+    assert isinstance(size, Size)
+    assert (size.cpus, size.memory_mib, size.disk_gb) == (2, 4096, 50)
+    assert isinstance(peers, PeersAnswer)
+    assert [name for name, _ in peers.peers] == ["lb-2", "master-1", "master-2"]
+    assert isinstance(packages, AptPackagesAtHand)
+    assert {"haproxy", "keepalived", "openssl"} <= set(packages.names)
 
 
 def test_a_node_that_has_joined_is_not_asked() -> None:

@@ -93,7 +93,43 @@ def test_a_missing_image_is_named(tmp_path: Path) -> None:
 def test_images_of_another_version_do_not_count(tmp_path: Path) -> None:
     bundle = make(tmp_path)
     edit(bundle, kubernetes="1.33.14")
-    assert "it has no image of kube-proxy at v1.33.14, only registry.k8s.io/kube-proxy:v1.33.13" in wrong(bundle)
+    assert (
+        "it has no image of kube-proxy at v1.33.14 in registry.k8s.io, where kubeadm would look for it, "
+        "only registry.k8s.io/kube-proxy:v1.33.13"
+    ) in wrong(bundle)
+
+
+@pytest.mark.parametrize(
+    ("changed", "image", "at"),
+    [
+        ({"pause": "3.10.1"}, "pause", "3.10 and 3.10.1"),
+        ({"etcd": "3.5.29"}, "etcd", "3.5.29"),
+        ({"coredns": "v1.12.0"}, "coredns", "v1.12.0"),
+        ({"images": {**IMAGES, "images/pause.tar": ["registry.k8s.io/pause:3.9"]}}, "pause", "3.10"),
+        ({"images": {**IMAGES, "images/etcd.tar": ["example.com/etcd:3.5.30-0"]}}, "etcd", "any tag"),
+    ],
+)
+def test_an_image_that_kubeadm_would_still_pull_is_named(
+    tmp_path: Path, changed: dict[str, object], image: str, at: str
+) -> None:
+    bundle = make(tmp_path)
+    edit(bundle, **changed)
+    (cause,) = wrong(bundle)
+    assert cause.startswith(f"it has no image of {image} at {at} in registry.k8s.io, where kubeadm would look for it")
+
+
+def test_the_versions_that_the_index_tells_are_those_of_the_images(tmp_path: Path) -> None:
+    bundle = make(tmp_path)
+    edit(bundle, etcd="3.5.30", coredns="v1.13.1", pause="3.10")
+    bundle.check()
+
+
+def test_of_several_images_the_one_that_fits_is_used(tmp_path: Path) -> None:
+    bundle = make(tmp_path)
+    several = ["example.com/pause:3.10", "registry.k8s.io/pause:3.9", "registry.k8s.io/pause:3.10"]
+    edit(bundle, images={**IMAGES, "images/pause.tar": several})
+    bundle.check()
+    assert bundle.pause_image(V) == "registry.k8s.io/pause:3.10"
 
 
 def test_an_archive_that_is_no_file_of_the_bundle_is_named(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_says_what_was_still_wrong_when_the_time_was_over() -> None:
     with pytest.raises(NotReady) as caught:
         wait_for(check(NotYet("shut")), timeout=0)
     assert (caught.value.check, caught.value.last) == ("the door is open", "shut")
-    assert str(caught.value) == "waited 0 s for: the door is open; still: shut"
+    assert str(caught.value).startswith("waited 0 s for: the door is open; still: shut — ")
 
 
 def test_looks_once_at_least() -> None:

@@ -1,0 +1,45 @@
+"""What is looked at before a host becomes a node, against real shells and a real disk: one that takes nothing, too."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from k8sha.resources.requirements import DiskSync
+
+from .local import KINDS, SHELLS
+
+NEED = DiskSync(limit_ms=60_000, writes=3)
+FULL = "trap '' XFSZ\nulimit -f 1\n"
+"""Under it a write fails as on a full disk: this machine's own can't be filled for a test."""
+
+
+def look(shell: str, folder: Path, before: str = "") -> tuple[str, ...]:
+    """What it makes of a folder in place of /var/lib."""
+    text = before + NEED.look().replace("/var/lib", str(folder))
+    done = subprocess.run([*SHELLS[shell], "-eu", "-c", text], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return NEED.diff(done.stdout).lines
+
+
+@pytest.mark.parametrize("shell", KINDS)
+def test_a_disk_that_can_be_written_is_timed(shell: str, tmp_path: Path) -> None:
+    assert look(shell, tmp_path) == ()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("shell", KINDS)
+def test_a_disk_that_takes_no_write_is_told_and_nothing_is_left_there(shell: str, tmp_path: Path) -> None:
+    (line,) = look(shell, tmp_path, FULL)
+    assert line.startswith("its disk could not be timed, make room there or mend it: dd: ")
+    assert "File too large" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("shell", KINDS)
+def test_a_disk_that_takes_no_file_is_told(shell: str, tmp_path: Path) -> None:
+    (line,) = look(shell, tmp_path / "gone")
+    assert "mktemp: " in line
+    assert "No such file or directory" in line
