@@ -17,7 +17,7 @@ from k8sha.errors import ConfigError, Problem
 from k8sha.etcd.access import Access
 from k8sha.etcd.age import Encryption, Unlock
 from k8sha.etcd.backup import Backup, take_backup
-from k8sha.etcd.changes import reachable, rejoin_stages, removal_stages, replacement_stages
+from k8sha.etcd.changes import answering, reachable, rejoin_stages, removal_stages, replacement_stages
 from k8sha.etcd.conditions import StackedEtcdHealthy, url
 from k8sha.etcd.destinations import Destination
 from k8sha.etcd.health import health_checks
@@ -191,12 +191,13 @@ class EtcdCluster(Component):
 
     def disarm(self, listen: Listener = ignore) -> Report:
         """Cure a database that is full (the alarm NOSPACE): old revisions are compacted, every member is defragmented,
-        the alarm is put out. Does nothing where it is not raised.
+        the alarm is put out. Does nothing where it is not raised. Hosts that can't be reached are left out.
 
-        Raises PreflightError, with nothing changed, where a member is missing or the alarm is CORRUPT: see
+        Raises PreflightError, with nothing changed, where there is no quorum or the alarm is CORRUPT: see
         :meth:`rejoin`.
         """
-        return carry_out(self.name, disarm_stages(self.hosts, self.access), self.hosts, listen, what="disarms etcd")
+        hosts = answering(self.hosts)
+        return carry_out(self.name, disarm_stages(hosts, self.access), hosts, listen, what="disarms etcd")
 
     def rejoin(self, host: Host, listen: Listener = ignore) -> Report:
         """Make a member anew whose data is corrupt or gone: it is stopped, its data kept aside on its host, and it

@@ -156,7 +156,7 @@ def test_names_of_others_are_left_alone(scheduled: Scheduled) -> None:
 
 @pytest.mark.parametrize("host", ["master-1", "store-1"])
 @pytest.mark.parametrize("hashed", [False, True])
-def test_archives_by_the_same_names_are_nobodys_but_their_writers(scheduled: Scheduled, host: str, hashed: bool) -> None:
+def test_archives_by_such_names_are_nobodys_but_their_writers(scheduled: Scheduled, host: str, hashed: bool) -> None:
     """What backup() keeps in the same folder, also of this very host, and with a hash that somebody put beside it."""
     scheduled.copies.mkdir()
     theirs = [f"k8sha-etcd-202610{day:02}T000000Z-{host}-3.5.30-9.tar" for day in range(1, 6)]
