@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
+import os
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -294,6 +297,19 @@ def test_a_folder_keeps_a_copy_whole_and_to_itself(tmp_path: Path) -> None:
     with pytest.raises(BackupError, match="what arrived"):
         folder.put(io.BytesIO(data), "b.tar", len(data), "00")
     assert [path.name for path in folder.path.iterdir()] == ["a.tar"]
+
+
+def test_what_killed_backups_left_in_a_folder_goes_once_it_is_old_and_nobody_writes_it(tmp_path: Path) -> None:
+    left = {name: tmp_path / f".k8sha.k8sha-etcd-{name}.tar.part" for name in ("old", "young", "used")}
+    theirs = tmp_path / ".k8sha.notes.part"
+    for path in (*left.values(), theirs):
+        path.write_text("left")
+        if path != left["young"]:
+            os.utime(path, (time.time() - 90_000,) * 2)
+    with left["used"].open("r+b") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        Folder(tmp_path).put(io.BytesIO(b"data"), "a.tar", 4, hashlib.sha256(b"data").hexdigest())
+    assert set(tmp_path.iterdir()) == {left["young"], left["used"], theirs, tmp_path / "a.tar"}
 
 
 def test_one_place_that_fails_keeps_no_other_from_being_tried(tmp_path: Path) -> None:
