@@ -124,12 +124,12 @@ class EtcdCluster(Component):
     ) -> Backup:
         """Take a backup, prove it, and copy it to each of ``to`` at once; returns what it is and where it lies.
 
-        A healthy voter is chosen, not the leader unless it is the only one. Its snapshot counts once an etcd was made
-        of it, on that host and away from the real one, that has the marker written just before, and as many keys as
-        the cluster. With it go the certificate authorities, the keys of service accounts, the encryption at rest, and
-        the configuration. The whole is encrypted on its way through here where ``encrypt`` says how: it comes over SSH
-        and nothing of it is written to a disk of the caller's in plain. ``scratch`` are folders on the members' hosts
-        to work in, in place of those that are tried otherwise.
+        A healthy voter is chosen whose keys are those of most, not the leader unless it is the only one. Its snapshot
+        counts once an etcd was made of it, on that host and away from the real one, that has the marker written just
+        before, and as many keys as that member. With it go the certificate authorities, the keys of service accounts,
+        the encryption at rest, and the configuration. The whole is encrypted on its way through here where ``encrypt``
+        says how: it comes over SSH and nothing of it is written to a disk of the caller's in plain. ``scratch`` are
+        folders on the members' hosts to work in, in place of those that are tried otherwise.
 
         Raises BackupError with everything that is wrong (a copy that failed does not undo the others, and is named),
         HostBusy, ApplyError, or an error of the link. Nothing is left on the hosts but a marker in etcd.

@@ -20,6 +20,7 @@ from k8sha.etcd.access import Access
 from k8sha.etcd.age import Encryption, encrypting
 from k8sha.etcd.archive import SNAPSHOT, Descriptor, Part, write_archive
 from k8sha.etcd.destinations import Copy, Destination, keep
+from k8sha.etcd.hashes import differences, of_most, read_hashes
 from k8sha.etcd.snapshot import SnapshotFacts
 from k8sha.etcd.taking import Snapshot, Taken, tidy
 from k8sha.etcd.tools import EtcdTools
@@ -29,7 +30,7 @@ from k8sha.operation import carry_out
 from k8sha.report import Outcome, Report
 from k8sha.stage import Stage
 
-__all__ = ["Backup", "best_member", "take_backup"]
+__all__ = ["Backup", "Chosen", "best_member", "take_backup"]
 
 _LAG = 1000
 """Entries that a member may be behind the leader: etcd itself refuses work at 5000 (maxGapBetweenApplyAndCommitIndex in
@@ -74,12 +75,14 @@ class _Standing:
     leads: bool = False
     applied: int = 0
     index: int = 0
+    revision: int = 0
 
 
 def _standing(exit: int, out: bytes, err: bytes) -> _Standing:
     try:
         status, alarms, listed = (json.loads(line) for line in out.decode().strip().splitlines())
         own = status["header"]["member_id"]
+        revision = int(status["header"].get("revision", 0))
         members = {member["ID"]: member for member in listed["members"]}
     except (ValueError, KeyError, TypeError):
         return _Standing(f"etcd does not answer: {err.decode(errors='replace').strip()[-200:] or f'exit {exit}'}")
@@ -89,13 +92,21 @@ def _standing(exit: int, out: bytes, err: bytes) -> _Standing:
         fault = "is no voter"
     if status.get("leader", "0") == "0":
         fault = "knows no leader: there is no quorum"
-    return _Standing(
-        fault, status.get("leader") == own, int(status.get("raftAppliedIndex", 0)), int(status.get("raftIndex", 0))
-    )
+    applied, index = int(status.get("raftAppliedIndex", 0)), int(status.get("raftIndex", 0))
+    return _Standing(fault, status.get("leader") == own, applied, index, revision)
 
 
-def best_member(hosts: tuple[Host, ...], access: Access) -> Host:
-    """The member to take a snapshot of: a voter without alarm that is not behind, the leader only if it is the one.
+@frozen
+class Chosen:
+    """The host of the member that is taken; ``notes`` say what was found that is wrong with others."""
+
+    host: Host
+    notes: tuple[str, ...] = ()
+
+
+def best_member(hosts: tuple[Host, ...], access: Access) -> Chosen:
+    """The member to take a snapshot of: a voter without alarm that is not behind, with the keys that most have; the
+    leader only if it is the one.
 
     Raises BackupError with what is wrong with each of them.
     """
@@ -121,7 +132,29 @@ def best_member(hosts: tuple[Host, ...], access: Access) -> Host:
             fit[host] = standing
     if not fit:
         raise BackupError(problems)
-    return min(fit, key=lambda host: (fit[host].leads, -fit[host].applied))
+    agree, notes = _agreeing(fit, access)
+    return Chosen(min(agree, key=lambda host: (fit[host].leads, -fit[host].applied)), notes)
+
+
+def _agreeing(fit: Mapping[Host, _Standing], access: Access) -> tuple[tuple[Host, ...], tuple[str, ...]]:
+    """Those whose keys are those of most members, and what to say of the others. One that differs and has raised no
+    alarm would be proven like any other: what its backup is held against is its own count of keys.
+
+    Raises BackupError where no majority has the same keys."""
+    hosts = tuple(fit)
+    if len(hosts) == 1:
+        return hosts, ()
+    told, silent = read_hashes(hosts, access, min(standing.revision for standing in fit.values()))
+    notes = [f"{name} was not compared: it gives no hash of its keys: {why}" for name, why in silent.items()]
+    if not told:
+        return hosts, tuple(notes)
+    most = of_most(told)
+    words = "; ".join(differences(told))
+    if not most:
+        cause = f"{words}; no majority of them has the same keys"
+        raise BackupError.of("etcd", cause, "find out which one is right, rejoin() the others, then run again")
+    notes += [f"{name} was passed over, rejoin() it: {words}" for name in told if name not in most]
+    return tuple(host for host in hosts if host.name in most), tuple(notes)
 
 
 def take_backup(
@@ -138,7 +171,8 @@ def take_backup(
     if not to:
         raise ConfigError.of("backup", "has nowhere to go", "give at least one: to=(Folder('backups'),)")
     began = time.monotonic()
-    work = _Work(best_member(hosts, access), access, secrets.token_hex(8), to, encrypt, scratch)
+    chosen = best_member(hosts, access)
+    work = _Work(chosen.host, access, secrets.token_hex(8), to, encrypt, scratch)
     results: list[_Result] = []
     report = carry_out("etcd backup", work.stages(results), [work.host], listen, what="backs up etcd")
     (result,) = results
@@ -150,7 +184,7 @@ def take_backup(
         result.copies,
         result.sha256,
         encrypt is not None,
-        result.notes,
+        (*chosen.notes, *result.notes),
         time.monotonic() - began,
         report,
     )

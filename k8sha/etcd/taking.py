@@ -136,7 +136,7 @@ k8sha_kubeadm "$work" {kubectl} >>"$k8sha_facts\""""
 
 @frozen
 class Taken:
-    """What a host has ready: ``files`` are size and sha256 by the name in ``folder``. ``live`` says whether the cluster
+    """What a host has ready: ``files`` are size and sha256 by the name in ``folder``. ``live`` says whether the member
     itself counted as many keys at that revision."""
 
     facts: SnapshotFacts

@@ -18,7 +18,7 @@ from k8sha import S3, BackupError, BackupSchedule, ConfigError, EtcdCluster, Fol
 from k8sha.etcd.access import Access
 from k8sha.etcd.age import encrypting
 from k8sha.etcd.archive import Descriptor, Part, opened, write_archive
-from k8sha.etcd.backup import best_member
+from k8sha.etcd.backup import Chosen, best_member
 from k8sha.etcd.destinations import keep
 from k8sha.etcd.snapshot import SnapshotFacts, local_problems
 from k8sha.etcd.taking import Taken
@@ -139,10 +139,11 @@ def member(
     alarm: str = "",
     learner: bool = False,
     up: bool = True,
+    hash: int | None = 1,
 ) -> Host:
     """A host whose etcd says this of itself."""
     status = {
-        "header": {"member_id": id},
+        "header": {"member_id": id, "revision": "70"},
         "leader": leader,
         "raftAppliedIndex": str(applied),
         "raftIndex": str(applied),
@@ -152,6 +153,9 @@ def member(
 
     def answer(program: Program) -> Iterator[Frame]:
         out = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        if "hashkv" in program.probes[0].text:
+            said = {"header": {"revision": 70}, "hash": hash, "compact_revision": 50}
+            out = f"70 {json.dumps(said) if hash else 'Not Found'}".encode()
         yield Saw(((0, out, b"") if up else (7, b"", b"curl: (7) Failed to connect"),))
         yield End()
 
@@ -160,7 +164,7 @@ def member(
 
 def test_a_follower_is_taken_and_the_one_that_is_furthest() -> None:
     hosts = (member("a", id="1", applied=105), member("b", id="2", applied=101), member("c", id="3", applied=104))
-    assert best_member(hosts, Access(stacked=False)).name == "c"
+    assert best_member(hosts, Access(stacked=False)) == Chosen(hosts[2])
 
 
 def test_the_leader_is_taken_where_it_is_the_only_one_that_is_well() -> None:
@@ -171,8 +175,8 @@ def test_the_leader_is_taken_where_it_is_the_only_one_that_is_well() -> None:
         member("d", id="4", up=False),
         member("e", id="5", applied=9000, alarm="CORRUPT"),
     )
-    assert best_member(hosts, Access(stacked=True)).name == "a"
-    assert best_member(hosts[:1], Access(stacked=True)).name == "a"
+    assert best_member(hosts, Access(stacked=True)) == Chosen(hosts[0])
+    assert best_member(hosts[:1], Access(stacked=True)) == Chosen(hosts[0])
     with pytest.raises(BackupError) as error:
         best_member(hosts[1:], Access(stacked=True))
     assert [problem.cause.split(":")[0] for problem in error.value.problems[1:]] == [
@@ -180,6 +184,30 @@ def test_the_leader_is_taken_where_it_is_the_only_one_that_is_well() -> None:
         "etcd does not answer",
         "the alarm CORRUPT is raised",
     ]
+
+
+def test_a_member_whose_keys_are_not_those_of_most_is_passed_over() -> None:
+    """It is a follower and the furthest, and its own count of keys would bear its snapshot out."""
+    hosts = (member("a", id="1"), member("b", id="2", applied=105, hash=2), member("c", id="3", applied=104))
+    chosen = best_member(hosts, Access(stacked=True))
+    assert chosen.host.name == "c"
+    assert chosen.notes == ("b was passed over, rejoin() it: keys differ at revision 70: a 1, b 2, c 1",)
+
+
+def test_without_a_majority_that_has_the_same_keys_none_is_taken() -> None:
+    hosts = (member("a", id="1"), member("b", id="2", hash=2), member("c", id="3", up=False))
+    with pytest.raises(BackupError, match="a 1, b 2; no majority of them has the same keys — find out which"):
+        best_member(hosts, Access(stacked=False))
+
+
+def test_members_that_give_no_hash_are_told_and_not_taken_where_others_do() -> None:
+    hosts = (member("a", id="1"), member("b", id="2", applied=105, hash=None))
+    chosen = best_member(hosts, Access(stacked=False))
+    assert chosen.host.name == "a"
+    assert chosen.notes == ("b was not compared: it gives no hash of its keys: 70 Not Found",)
+    chosen = best_member(tuple(member(name, id=id, hash=None) for name, id in (("a", "1"), ("b", "2"))), Access(False))
+    assert chosen.host.name == "b"
+    assert len(chosen.notes) == 2
 
 
 def test_without_a_leader_none_is_taken() -> None:
