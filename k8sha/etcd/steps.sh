@@ -129,9 +129,9 @@ k8sha_cluster() {
   printf '%s\n' "$k8sha_said" | grep -v ', true$' | sed -n 's/^[^,]*, started, \([^,]*\), .*/voter \1/p'
 }
 
-# Every file here that goes into the archive: "file SHA256 SIZE NAME".
+# k8sha_hashed FILE...: these, and every file below "files", as they go into the archive: "file SHA256 SIZE NAME".
 k8sha_hashed() {
-  for k8sha_one in snapshot.db $(find files -type f | LC_ALL=C sort); do
+  for k8sha_one in "$@" $(find files -type f | LC_ALL=C sort); do
     k8sha_is=$(sha256sum <"$k8sha_one")
     echo "file ${k8sha_is%% *} $(stat -c %s "$k8sha_one") $k8sha_one"
   done

@@ -7,8 +7,9 @@ import hashlib
 import io
 import json
 import os
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,12 +19,16 @@ from k8sha import S3, BackupError, BackupSchedule, ConfigError, EtcdCluster, Fol
 from k8sha.etcd.access import Access
 from k8sha.etcd.age import encrypting
 from k8sha.etcd.archive import Descriptor, Part, opened, write_archive
-from k8sha.etcd.backup import Chosen, best_member
+from k8sha.etcd.backup import _Result, _Work
+from k8sha.etcd.beside import master_with_keys
+from k8sha.etcd.choosing import Chosen, best_member
 from k8sha.etcd.destinations import keep
 from k8sha.etcd.snapshot import SnapshotFacts, local_problems
 from k8sha.etcd.taking import Taken
 from k8sha.etcd.tools import ToolFlags, etcd_release
 from k8sha.hosts.program import End, Frame, Program, Saw
+from k8sha.report import Outcome
+from k8sha.stage import Stage
 
 from .fake import Fake
 
@@ -433,3 +438,73 @@ def test_what_verify_says_of_a_schedule(other: dict[str, str], words: str) -> No
     assert schedule().judge("a", WELL) == "2.0 MB, revision 7, 0:16:40 old"
     with pytest.raises(NotYet, match=words):
         schedule().judge("a", {**WELL, **other})
+
+
+class Serving:
+    """A host that is asked to run and to print: files by their path, answers by a word in what is asked."""
+
+    def __init__(self, files: Mapping[str, bytes], answers: Mapping[str, bytes]) -> None:
+        self.files, self.answers, self.asked = files, answers, list[str]()
+
+    def __call__(self, program: Program) -> Iterator[Frame]:
+        replies = []
+        for snippet in program.probes:
+            self.asked.append(snippet.text)
+            read = re.match(r"dd if=(\S+) ", snippet.text)
+            said = self.files[read[1]] if read else b""
+            said = next((out for word, out in self.answers.items() if word in snippet.text), said)
+            replies.append((0, said, b""))
+        yield Saw(tuple(replies))
+        yield End()
+
+
+def lines(files: Mapping[str, bytes]) -> str:
+    return "".join(f"file {hashlib.sha256(data).hexdigest()} {len(data)} {name}\n" for name, data in files.items())
+
+
+def test_with_an_etcd_elsewhere_a_masters_keys_are_in_the_same_archive(tmp_path: Path) -> None:
+    """Files of both hosts, each read where it is, and both hosts tidied up."""
+    db, own, keys = (
+        {"snapshot.db": b"pages"},
+        {"files/etc/etcd/e": b"conf"},
+        {"files/etc/kubernetes/pki/sa.key": b"key"},
+    )
+    facts = (
+        GOOD.replace("69c5", hashlib.sha256(b"pages").hexdigest()) + "folder /w\ntime 2026-11-22T21:48:44Z\nlive 42\n"
+    )
+    etcd = Serving({f"/w/{name}": data for name, data in {**db, **own}.items()}, {})
+    master = Serving({f"/m/{name}": data for name, data in keys.items()}, {})
+    hosts = Host("e-1", "192.168.56.30", ssh=Fake(etcd)), Host("master-1", "192.168.56.10", ssh=Fake(master))
+    work = _Work(hosts[0], hosts[1], Access(stacked=False), "6f2a", (Folder(tmp_path),), None, ())
+    results: list[_Result] = []
+    steps = work.stages(results)
+    said = {
+        "etcd's programs": "",
+        "files of a master": f"folder /m\nkubernetes 1.33.13\nkubeadm-config not saved: refused\n{lines(keys)}",
+        "snapshot": facts + lines({**db, **own}),
+    }
+    stage: Stage | None = next(steps)
+    names = list[str]()
+    while stage is not None:
+        ((host, (resource,)),) = stage.work.items()
+        names.append(stage.name)
+        outcome = Outcome(((host.name, resource.key, said[stage.name].encode()),))
+        try:
+            stage = steps.send(outcome)
+        except StopIteration:
+            stage = None
+    assert names == list(said)
+    (result,) = results
+    assert (result.problems, result.notes) == ((), ("kubeadm-config not saved: refused",))
+    with opened(result.copies[0].where) as (found, folder):
+        assert (found.kubernetes, found.stacked) == ("1.33.13", False)
+        assert {name: (folder / name).read_bytes() for name in found.files} == {**db, **own, **keys}
+    assert all(any("rm -rf" in text for text in each.asked) for each in (etcd, master))
+
+
+def test_a_master_that_has_the_keys_is_asked_for_them() -> None:
+    bare, whole = Serving({}, {}), Serving({}, {"sa.key": b"whole\n"})
+    hosts = tuple(Host(f"m-{at}", "192.168.56.10", ssh=Fake(each)) for at, each in enumerate((bare, whole)))
+    assert master_with_keys(hosts) == hosts[1]
+    with pytest.raises(BackupError, match="m-0: has no keys of a control plane"):
+        master_with_keys(hosts[:1])
