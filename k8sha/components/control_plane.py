@@ -27,8 +27,9 @@ from k8sha.components.replace import removal, replacement
 from k8sha.components.restore import external_members, stacked_members
 from k8sha.endpoint import Endpoint
 from k8sha.errors import ConfigError, HostError, KubeError, Problem
-from k8sha.etcd.age import Unlock
-from k8sha.etcd.backup import Backup
+from k8sha.etcd.age import Encryption, Unlock
+from k8sha.etcd.backup import Backup, take_backup
+from k8sha.etcd.destinations import Destination
 from k8sha.etcd.members import Members
 from k8sha.etcd.restore import restore
 from k8sha.etcd.restored import Restored
@@ -217,6 +218,20 @@ class ControlPlane(Component):
         """
         exchange = removal(self, hosts, balancers=balancers, powered_off=powered_off)
         return exchange.carry_out(listen, what=f"removes {', '.join(map(str, hosts))}")
+
+    def backup(
+        self,
+        to: Iterable[Destination],
+        *,
+        encrypt: Encryption | None = None,
+        scratch: Iterable[str] = (),
+        listen: Listener = ignore,
+    ) -> Backup:
+        """Take a backup of the cluster's etcd and prove it: see :meth:`EtcdCluster.backup`. Where etcd has hosts of its
+        own, what is on masters alone goes along: their authorities' keys, the encryption, kubeadm's configuration."""
+        hosts, access = self.etcd.hosts, self.etcd.access
+        masters, folders = () if access.stacked else self.hosts, tuple(scratch)
+        return take_backup(hosts, access, to, encrypt=encrypt, scratch=folders, masters=masters, listen=listen)
 
     def restore(
         self,

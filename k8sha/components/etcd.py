@@ -17,7 +17,7 @@ from k8sha.errors import ConfigError, Problem
 from k8sha.etcd.access import Access
 from k8sha.etcd.age import Encryption, Unlock
 from k8sha.etcd.backup import Backup, take_backup
-from k8sha.etcd.changes import reachable, rejoin_stages, removal_stages, replacement_stages
+from k8sha.etcd.changes import answering, reachable, rejoin_stages, removal_stages, replacement_stages
 from k8sha.etcd.conditions import StackedEtcdHealthy, url
 from k8sha.etcd.destinations import Destination
 from k8sha.etcd.health import health_checks
@@ -124,12 +124,12 @@ class EtcdCluster(Component):
     ) -> Backup:
         """Take a backup, prove it, and copy it to each of ``to`` at once; returns what it is and where it lies.
 
-        A healthy voter is chosen, not the leader unless it is the only one. Its snapshot counts once an etcd was made
-        of it, on that host and away from the real one, that has the marker written just before, and as many keys as
-        the cluster. With it go the certificate authorities, the keys of service accounts, the encryption at rest, and
-        the configuration. The whole is encrypted on its way through here where ``encrypt`` says how: it comes over SSH
-        and nothing of it is written to a disk of the caller's in plain. ``scratch`` are folders on the members' hosts
-        to work in, in place of those that are tried otherwise.
+        A healthy voter is chosen whose keys are those of most, not the leader unless it is the only one. Its snapshot
+        counts once an etcd was made of it, on that host and away from the real one, that has the marker written just
+        before, and as many keys as that member. With it go the certificate authorities, the keys of service accounts,
+        the encryption at rest, and the configuration. The whole is encrypted on its way through here where ``encrypt``
+        says how: it comes over SSH and nothing of it is written to a disk of the caller's in plain. ``scratch`` are
+        folders on the members' hosts to work in, in place of those that are tried otherwise.
 
         Raises BackupError with everything that is wrong (a copy that failed does not undo the others, and is named),
         HostBusy, ApplyError, or an error of the link. Nothing is left on the hosts but a marker in etcd.
@@ -191,12 +191,13 @@ class EtcdCluster(Component):
 
     def disarm(self, listen: Listener = ignore) -> Report:
         """Cure a database that is full (the alarm NOSPACE): old revisions are compacted, every member is defragmented,
-        the alarm is put out. Does nothing where it is not raised.
+        the alarm is put out. Does nothing where it is not raised. Hosts that can't be reached are left out.
 
-        Raises PreflightError, with nothing changed, where a member is missing or the alarm is CORRUPT: see
+        Raises PreflightError, with nothing changed, where there is no quorum or the alarm is CORRUPT: see
         :meth:`rejoin`.
         """
-        return carry_out(self.name, disarm_stages(self.hosts, self.access), self.hosts, listen, what="disarms etcd")
+        hosts = answering(self.hosts)
+        return carry_out(self.name, disarm_stages(hosts, self.access), hosts, listen, what="disarms etcd")
 
     def rejoin(self, host: Host, listen: Listener = ignore) -> Report:
         """Make a member anew whose data is corrupt or gone: it is stopped, its data kept aside on its host, and it

@@ -19,7 +19,7 @@ from k8sha.components.leaving import Fenced, NodeDrained, NodesForgotten
 from k8sha.components.masters import ApiReady
 from k8sha.components.membership import MemberSeen, MembersOnly, MembersRemoved, ServerSeen, WhatIsThere
 from k8sha.components.names import CertificateNames
-from k8sha.components.standing import newcomer, refusals
+from k8sha.components.standing import alarmed, newcomer, refusals
 from k8sha.errors import PreflightError, Problem, Unreachable
 from k8sha.events import Listener
 from k8sha.hosts.host import Host
@@ -203,11 +203,11 @@ class _Standing:
         asked = (host for host in exchange.staying if host not in silent)
         seen = {host: MemberSeen.parse(outcome.of(host.name, MemberSeen().key)) for host in asked}
         left = {host: MemberSeen.parse(outcome.of(host.name, MemberSeen().key)) for host in reached}
-        healthy = {host.address for host, (members, well, _) in {**seen, **left}.items() if well and members}
-        lists = [members for members, _, _ in seen.values() if members is not None]
+        healthy = {host.address for host, said in {**seen, **left}.items() if said.well and said.members}
+        lists = [said.members for said in seen.values() if said.members is not None]
         members = max(lists, key=len, default=())
-        for host, (own, _, _) in seen.items():
-            if own is not None and set(own) != set(members):
+        for host, said in seen.items():
+            if said.members is not None and set(said.members) != set(members):
                 problems.append(Problem(host.name, "lists other members than its peers", "wait until they agree"))
         if not lists:
             staying = ", ".join(host.name for host in exchange.staying) or "nobody"
@@ -216,14 +216,16 @@ class _Standing:
         if exchange.new is not None and lists:
             new = exchange.new
             state, authority, files = WhatIsThere.parse(outcome.of(new.name, WhatIsThere().key))
-            cluster = next((own for _, _, own in seen.values() if own), "")
+            cluster = next((said.authority for said in seen.values() if said.authority), "")
             member = next((each for each in members if each.address == new.address), None)
             joined, problem = newcomer(new.name, state, authority, files, cluster=cluster, member=member)
             problems += [problem] if problem else []
             if joined:
                 healthy.add(new.address)  # whether it is, is waited for
         addresses = _addresses(exchange, joined)
-        if lists:
+        alarms = frozenset(alarm for said in seen.values() for alarm in said.alarms)
+        problems += alarmed(members, alarms)
+        if lists and not alarms:  # with CORRUPT raised nobody is healthy: the arithmetic would lead astray
             strict = exchange.new is not None
             problems += refusals(members, healthy, addresses, others_must_be_healthy=strict)
         helper = next((host for host in exchange.staying if host.address in healthy), exchange.after[0])

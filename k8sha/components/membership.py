@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterable
 
@@ -17,7 +18,7 @@ from k8sha.report import Diff
 from k8sha.resources.resource import Condition, Resource
 from k8sha.waiting import NotYet
 
-__all__ = ["MemberSeen", "MembersOnly", "MembersRemoved", "ServerSeen", "WhatIsThere"]
+__all__ = ["MemberSaid", "MemberSeen", "MembersOnly", "MembersRemoved", "ServerSeen", "WhatIsThere"]
 
 _ACCESS = Access(stacked=True)
 _CURL = _ACCESS.curl
@@ -32,6 +33,15 @@ def _parse(text: str) -> tuple[Member, ...] | None:
         return None
 
 
+def _alarms(text: str) -> frozenset[tuple[str, str]]:
+    """Alarms from etcd's gateway, each with its member's id; none where there is no answer in the text."""
+    try:
+        raised = json.loads(text).get("alarms", ())
+        return frozenset((str(each.get("alarm", "")), str(each.get("memberID", ""))) for each in raised)
+    except (ValueError, AttributeError, TypeError):
+        return frozenset()
+
+
 @frozen
 class _Reading(Resource):
     """Reads, and changes nothing: for a stage that needs to know."""
@@ -44,8 +54,20 @@ class _Reading(Resource):
 
 
 @frozen
+class MemberSaid:
+    """What a master's own etcd said: its list (None where there is no answer), whether it is ``well`` itself (a full
+    database aside), the alarms of all members with their ids; and the CA's hash (empty where there is none)."""
+
+    members: tuple[Member, ...] | None = None
+    well: bool = False
+    authority: str = ""
+    alarms: frozenset[tuple[str, str]] = frozenset()
+
+
+@frozen
 class MemberSeen(_Reading):
-    """What a master's own etcd lists, whether it is healthy itself, and which certificate authority it is under."""
+    """What a master's own etcd lists, whether it is healthy itself, what alarms there are, and which certificate
+    authority it is under."""
 
     @property
     def key(self) -> str:
@@ -55,15 +77,22 @@ class MemberSeen(_Reading):
         return f"""\
 {_LIST} 2>&1 | tr -d '\\n' || echo ' (no answer)'
 echo
-{_CURL} {LOCAL}/health 2>&1 | tr -d '\\n' || echo ' (no answer)'
+{_CURL} '{LOCAL}/health?exclude=NOSPACE' 2>&1 | tr -d '\\n' || echo ' (no answer)'
+echo
+{_CURL} {LOCAL}/v3/maintenance/alarm -d '{{"action":"GET"}}' 2>&1 | tr -d '\\n' || echo ' (no answer)'
 echo
 if [ -s /etc/kubernetes/pki/ca.crt ]; then sha256sum </etc/kubernetes/pki/ca.crt; fi"""
 
     @staticmethod
-    def parse(seen: bytes) -> tuple[tuple[Member, ...] | None, bool, str]:
-        """The list (None where there is no answer), own health, and the CA's hash (empty where there is none)."""
-        lines = [*seen.decode(errors="replace").splitlines(), "", "", ""]
-        return _parse(lines[0]), '"health":"true"' in lines[1].replace(" ", ""), (lines[2].split() or [""])[0]
+    def parse(seen: bytes) -> MemberSaid:
+        """From what the probe printed."""
+        lines = [*seen.decode(errors="replace").splitlines(), "", "", "", ""]
+        return MemberSaid(
+            _parse(lines[0]),
+            '"health":"true"' in lines[1].replace(" ", ""),
+            (lines[3].split() or [""])[0],
+            _alarms(lines[2]),
+        )
 
 
 @frozen

@@ -8,12 +8,26 @@ from k8sha.errors import Problem
 from k8sha.etcd.quorum import RESTORE, no_removal, quorum
 from k8sha.etcd.views import Member
 
-__all__ = ["newcomer", "refusals"]
+__all__ = ["alarmed", "newcomer", "refusals"]
 
 _WIPE = (
     "make the machine anew, or, if nothing on it is needed, run there: kubeadm reset --force && "
     "rm -rf /etc/kubernetes /var/lib/etcd/member"
 )
+
+
+def alarmed(members: Sequence[Member], alarms: Collection[tuple[str, str]]) -> Iterator[Problem]:
+    """What to do about alarms, each with the id of the member that raised it: while one is there, no master comes or
+    goes, for etcd takes no keys."""
+    names = {each.id: str(each) for each in members}
+    for alarm, id in sorted(alarms):
+        name = names.get(id, f"member {id}")
+        remedy = {
+            "NOSPACE": "make room with plane.etcd.disarm(), then run again",
+            "CORRUPT": f"rejoin {name} with plane.etcd.rejoin(), then run again; if its host is lost, take it out by "
+            "hand: etcdctl member remove, then etcdctl alarm disarm",
+        }.get(alarm, "see the documentation of etcd")
+        yield Problem("etcd", f"{name} raised the alarm {alarm}", remedy)
 
 
 def refusals(
@@ -64,10 +78,10 @@ def newcomer(
     ``state`` is kubeadm's (see :class:`~k8sha.components.masters.MasterState`), ``authority`` and ``cluster`` are the
     hashes of its CA and the cluster's, ``member`` what a ``stacked`` etcd lists at its address.
     """
-    if state == "join begun":
-        return False, None
     if authority not in ("none", cluster):
         return False, Problem(host, "has the certificate authority of another cluster", _WIPE)
+    if state == "join begun":  # of this cluster, for all that is there: what it left is cleared
+        return False, None
     if state == "done":
         if not stacked:
             return True, None

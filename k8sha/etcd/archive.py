@@ -44,7 +44,7 @@ class Descriptor:
     """What a backup is of. ``files`` is the sha256 of everything in the archive, by name.
 
     ``identity`` names the cluster for ever, ``cluster_id`` is etcd's own name for it, another one after every restore.
-    ``keys`` is how many there are at ``revision``, ``live`` whether the cluster itself counted as many. ``hash`` is
+    ``keys`` is how many there are at ``revision``, ``live`` whether the member itself counted as many. ``hash`` is
     that of ``etcdutl snapshot status``, ``marker`` the value of the key that was written just before.
     """
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import secrets
 import shlex
 import tempfile
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import BinaryIO, cast
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from k8sha.errors import BackupError, ConfigError, K8shaError, Problem
 from k8sha.etcd.access import Access
 from k8sha.etcd.age import Encryption, encrypting
 from k8sha.etcd.archive import SNAPSHOT, Descriptor, Part, write_archive
+from k8sha.etcd.beside import Beside, MasterFiles, master_with_keys
+from k8sha.etcd.choosing import best_member
 from k8sha.etcd.destinations import Copy, Destination, keep
 from k8sha.etcd.snapshot import SnapshotFacts
 from k8sha.etcd.taking import Snapshot, Taken, tidy
@@ -29,18 +30,9 @@ from k8sha.operation import carry_out
 from k8sha.report import Outcome, Report
 from k8sha.stage import Stage
 
-__all__ = ["Backup", "best_member", "take_backup"]
-
-_LAG = 1000
-"""Entries that a member may be behind the leader: etcd itself refuses work at 5000 (maxGapBetweenApplyAndCommitIndex in
-server/etcdserver/v3_server.go)."""
+__all__ = ["Backup", "take_backup"]
 
 _PIECE, _PIECES = 3 << 20, 4  # what one snippet may print is limited; four of them make a trip
-
-_LOOK = """\
-{curl} https://127.0.0.1:2379/v3/maintenance/status -d '{{}}'; echo
-{curl} https://127.0.0.1:2379/v3/maintenance/alarm -d '{{"action":"GET"}}'; echo
-{curl} https://127.0.0.1:2379/v3/cluster/member/list -d '{{}}'; echo"""
 
 
 @frozen
@@ -66,64 +58,6 @@ class Backup:
         )
 
 
-@frozen
-class _Standing:
-    """How a member stands: ``fault`` is why no snapshot should be taken of it, empty if nothing speaks against it."""
-
-    fault: str
-    leads: bool = False
-    applied: int = 0
-    index: int = 0
-
-
-def _standing(exit: int, out: bytes, err: bytes) -> _Standing:
-    try:
-        status, alarms, listed = (json.loads(line) for line in out.decode().strip().splitlines())
-        own = status["header"]["member_id"]
-        members = {member["ID"]: member for member in listed["members"]}
-    except (ValueError, KeyError, TypeError):
-        return _Standing(f"etcd does not answer: {err.decode(errors='replace').strip()[-200:] or f'exit {exit}'}")
-    raised = sorted({str(alarm.get("alarm", "")) for alarm in alarms.get("alarms", ())})
-    fault = f"the alarm {', '.join(raised)} is raised" if raised else ""
-    if members.get(own, {}).get("isLearner", own not in members):
-        fault = "is no voter"
-    if status.get("leader", "0") == "0":
-        fault = "knows no leader: there is no quorum"
-    return _Standing(
-        fault, status.get("leader") == own, int(status.get("raftAppliedIndex", 0)), int(status.get("raftIndex", 0))
-    )
-
-
-def best_member(hosts: tuple[Host, ...], access: Access) -> Host:
-    """The member to take a snapshot of: a voter without alarm that is not behind, the leader only if it is the one.
-
-    Raises BackupError with what is wrong with each of them.
-    """
-    text = _LOOK.format(curl=access.curl)
-
-    def look(host: Host) -> _Standing:
-        try:
-            return _standing(*host.read(text)[0])
-        except K8shaError as error:
-            return _Standing(str(error))
-
-    with ThreadPoolExecutor(len(hosts)) as pool:
-        found = dict(zip(hosts, pool.map(look, hosts), strict=True))
-    newest = max((standing.index for standing in found.values()), default=0)
-    fit: dict[Host, _Standing] = {}
-    problems: list[Problem] = []
-    for host, standing in found.items():
-        behind = newest - standing.applied
-        fault = standing.fault or (f"is {behind} entries behind" if behind > _LAG else "")
-        if fault:
-            problems.append(Problem(host.name, fault, "mend the member, then run again"))
-        else:
-            fit[host] = standing
-    if not fit:
-        raise BackupError(problems)
-    return min(fit, key=lambda host: (fit[host].leads, -fit[host].applied))
-
-
 def take_backup(
     hosts: tuple[Host, ...],
     access: Access,
@@ -131,16 +65,19 @@ def take_backup(
     *,
     encrypt: Encryption | None,
     scratch: tuple[str, ...],
+    masters: tuple[Host, ...] = (),
     listen: Listener,
 ) -> Backup:
-    """See :meth:`EtcdCluster.backup`."""
+    """See :meth:`EtcdCluster.backup`. With ``masters``, which are on other hosts, the files of one of them go along."""
     to = tuple(to)
     if not to:
         raise ConfigError.of("backup", "has nowhere to go", "give at least one: to=(Folder('backups'),)")
     began = time.monotonic()
-    work = _Work(best_member(hosts, access), access, secrets.token_hex(8), to, encrypt, scratch)
+    chosen = best_member(hosts, access)
+    master = master_with_keys(masters) if masters else None
+    work = _Work(chosen.host, master, access, secrets.token_hex(8), to, encrypt, scratch)
     results: list[_Result] = []
-    report = carry_out("etcd backup", work.stages(results), [work.host], listen, what="backs up etcd")
+    report = carry_out("etcd backup", work.stages(results), work.hosts, listen, what="backs up etcd")
     (result,) = results
     if result.problems:
         kept = ", ".join(copy.where for copy in result.copies) or "nowhere"
@@ -150,7 +87,7 @@ def take_backup(
         result.copies,
         result.sha256,
         encrypt is not None,
-        result.notes,
+        (*chosen.notes, *result.notes),
         time.monotonic() - began,
         report,
     )
@@ -168,34 +105,53 @@ class _Result:
 @frozen
 class _Work:
     host: Host
+    master: Host | None
     access: Access
     id: str
     to: tuple[Destination, ...]
     encrypt: Encryption | None
     scratch: tuple[str, ...]
 
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        return (self.host, self.master) if self.master else (self.host,)
+
     def stages(self, results: list[_Result]) -> Generator[Stage, Outcome, None]:
         """The programs, the snapshot, the copies (between the two: they change nothing on the host), the tidying."""
         yield Stage("etcd's programs", {self.host: (EtcdTools(self.access),)})
         snapshot = Snapshot(self.access, self.id, self.host.address, self.scratch)
         with contextlib.ExitStack() as undo:
-            undo.callback(self._tidy_if_reached)
+            for host in self.hosts:
+                undo.callback(self._tidy_if_reached, host)
+            beside = None
+            if self.master:
+                files = MasterFiles(self.id, self.master.address)
+                outcome = yield Stage("files of a master", {self.master: (files,)})
+                beside = Beside.parse(outcome.of(self.master.name, files.key))
             outcome = yield Stage("snapshot", {self.host: (snapshot,)})
             taken = Taken.parse(outcome.of(self.host.name, snapshot.key))
-            results.append(self._copied(taken))
+            results.append(self._copied(taken, beside))
             undo.pop_all()
-        self.host.execute(tidy(self.id))
+        for host in self.hosts:
+            host.execute(tidy(self.id))
 
-    def _tidy_if_reached(self) -> None:
+    def _tidy_if_reached(self, host: Host) -> None:
         with contextlib.suppress(K8shaError):  # the next backup tidies up what can't be reached now
-            self.host.execute(tidy(self.id))
+            host.execute(tidy(self.id))
 
-    def _copied(self, taken: Taken) -> _Result:
+    def _copied(self, taken: Taken, beside: Beside | None) -> _Result:
+        if beside is not None:
+            taken = evolve(
+                taken,
+                files={**taken.files, **beside.files},
+                kubernetes=beside.kubernetes,
+                notes=(*taken.notes, *beside.notes),
+            )
         descriptor = _descriptor(self.host, self.access, taken)
         with tempfile.TemporaryFile(prefix="k8sha-") as spool:  # without a name, so a kill leaves nothing behind
             plain = cast(BinaryIO, spool)
             sink = encrypting(plain, self.encrypt) if self.encrypt else plain
-            write_archive(sink, descriptor, self._parts(taken))
+            write_archive(sink, descriptor, self._parts(taken, beside))
             if self.encrypt:
                 sink.close()
             plain.flush()
@@ -207,21 +163,25 @@ class _Work:
             copies, problems = keep(plain, name, size, sum.hexdigest(), self.to)
         return _Result(descriptor, copies, problems, sum.hexdigest(), taken.notes)
 
-    def _parts(self, taken: Taken) -> Iterator[Part]:
+    def _parts(self, taken: Taken, beside: Beside | None) -> Iterator[Part]:
         for path, (size, sha256) in taken.files.items():
-            yield Part(path, size, sha256, lambda path=path, size=size: self._read(f"{taken.folder}/{path}", size))  # type: ignore[misc]
+            host, folder = self.host, taken.folder
+            if beside is not None and self.master is not None and path in beside.files:
+                host, folder = self.master, beside.folder
+            yield Part(path, size, sha256, partial(_read, host, f"{folder}/{path}", size))
 
-    def _read(self, path: str, size: int) -> Iterator[bytes]:
-        """A file of the host, a few pieces a trip: nothing of it touches a disk here as it comes."""
-        pieces = [
-            f"dd if={shlex.quote(path)} bs={_PIECE} skip={index} count=1 iflag=fullblock status=none"
-            for index in range(-(-size // _PIECE))
-        ]
-        for at in range(0, len(pieces), _PIECES):
-            for exit, out, err in self.host.read(*pieces[at : at + _PIECES], timeout=300):
-                if exit != 0:
-                    raise BackupError.of(f"{self.host.name}:{path}", err.decode(errors="replace").strip(), "run again")
-                yield out
+
+def _read(host: Host, path: str, size: int) -> Iterator[bytes]:
+    """A file of the host, a few pieces a trip: nothing of it touches a disk here as it comes."""
+    pieces = [
+        f"dd if={shlex.quote(path)} bs={_PIECE} skip={index} count=1 iflag=fullblock status=none"
+        for index in range(-(-size // _PIECE))
+    ]
+    for at in range(0, len(pieces), _PIECES):
+        for exit, out, err in host.read(*pieces[at : at + _PIECES], timeout=300):
+            if exit != 0:
+                raise BackupError.of(f"{host.name}:{path}", err.decode(errors="replace").strip(), "run again")
+            yield out
 
 
 def _descriptor(host: Host, access: Access, taken: Taken) -> Descriptor:

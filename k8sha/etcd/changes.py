@@ -7,9 +7,9 @@ aside on its host, never deleted.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 
-from k8sha.errors import HostError, PreflightError, Problem
+from k8sha.errors import HostError, PreflightError, Problem, Unreachable
 from k8sha.etcd.access import Access
 from k8sha.etcd.alarms import AlarmsGone
 from k8sha.etcd.conditions import MembersHealthy
@@ -23,6 +23,7 @@ from k8sha.report import Outcome
 from k8sha.stage import Stage, Step
 
 __all__ = [
+    "answering",
     "look",
     "members_at",
     "reachable",
@@ -54,6 +55,19 @@ def reachable(hosts: Sequence[Host], *, powered_off: bool) -> tuple[Host, ...]:
     return tuple(found)
 
 
+def answering(hosts: Sequence[Host]) -> tuple[Host, ...]:
+    """Those of the hosts that can be reached. Raises what the last one said where none can."""
+    found: list[Host] = []
+    for host in hosts:
+        try:
+            host.connect()
+            found.append(host)
+        except Unreachable:
+            if not found and host == hosts[-1]:
+                raise
+    return tuple(found)
+
+
 def look(hosts: Sequence[Host], access: Access) -> Generator[Step, Outcome, tuple[View, list[Host]]]:
     """The view that counts, and the hosts whose members see a leader, its own first. Raises PreflightError."""
     own = MemberView(access)
@@ -74,14 +88,41 @@ def _look(
 
 def _that_counts(hosts: Sequence[Host], own: MemberView, outcome: Outcome) -> tuple[View, list[Host]]:
     views = {host: own.view(outcome.of(host.name, own.key)) for host in hosts}
-    led = {host: view for host, view in views.items() if view is not None and view.leader not in ("", "0")}
+    answers = {host: view for host, view in views.items() if view is not None}
+    most = _of_most(hosts, answers)
+    led = {host: view for host, view in answers.items() if host in most and view.leader not in ("", "0")}
     if not led:
         names = ", ".join(host.name for host in hosts)
         raise PreflightError(
             [Problem("etcd", f"no member of {names} sees a leader", "start them, or restore from a snapshot")]
         )
-    order = sorted(led, key=lambda host: not led[host].leads)
+    order = sorted(led, key=lambda host: (not led[host].leads, -led[host].raft_term))
     return led[order[0]], order
+
+
+def _of_most(hosts: Sequence[Host], answers: Mapping[Host, View]) -> tuple[Host, ...]:
+    """The hosts whose members are of the cluster that most are of. Raises PreflightError where it can't be told.
+
+    A member that was started without its data may have begun a cluster of its own, and leads that; the id does not tell
+    it, for where it is the one that began the first cluster it is the same again. Who else is a member does.
+    """
+    by: dict[tuple[str, frozenset[str]], list[Host]] = {}
+    for host, view in answers.items():
+        by.setdefault((view.cluster_id, frozenset(each.id for each in view.members)), []).append(host)
+    if not by:
+        return ()
+    most = max(by.values(), key=len)
+    known = {each.address for each in answers[most[0]].members}
+    unknown = [host for host in hosts if host.address not in known]
+    if len(most) * 2 <= len(hosts) and (len(by) > 1 or unknown):
+        said = "; ".join(
+            f"{host.name} is in {view.cluster_id} with {', '.join(map(str, view.members))}"
+            for host, view in answers.items()
+        )
+        cause = f"no majority of the {len(hosts)} hosts is of one cluster: {said}"
+        remedy = "start those that do not answer; a member that began a cluster of its own must be stopped"
+        raise PreflightError([Problem("etcd", cause, remedy)])
+    return tuple(most)
 
 
 def _healthy(view: View, led: Sequence[Host]) -> list[str]:

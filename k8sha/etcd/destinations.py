@@ -5,9 +5,12 @@ Every copy is read again where it lies and hashed there; only then does it count
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shlex
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -21,6 +24,7 @@ from k8sha.hosts.host import Host
 __all__ = ["S3", "Copy", "Destination", "Folder", "OnHost", "keep"]
 
 _CHUNK = 1 << 20
+_DAY = 86400  # nobody has been writing a copy for so long: each piece of it makes the file new
 
 
 @frozen
@@ -83,9 +87,12 @@ class Folder:
         target, part = self.path / name, self.path / f".k8sha.{name}.part"
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._sweep()
             part.unlink(missing_ok=True)  # of a run that was killed
             try:
                 with open(part, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as copy:
+                    with contextlib.suppress(OSError):  # a file system without locks: its age tells that it is in use
+                        fcntl.flock(copy, fcntl.LOCK_EX)
                     while chunk := file.read(_CHUNK):
                         copy.write(chunk)
                     copy.flush()
@@ -99,6 +106,17 @@ class Folder:
         except OSError as error:
             raise BackupError.of(str(self), error.strerror or str(error), "make it writable, with room") from None
         return Copy(str(target), size, sha256)
+
+    def _sweep(self) -> None:
+        """Remove what backups left that were killed: their names never come again. Whatever is young, or locked by the
+        backup that writes it, stays, and so does what can't be looked at."""
+        for left in self.path.glob(".k8sha.k8sha-etcd-*.part"):
+            with contextlib.suppress(OSError):
+                with left.open("r+b") as file:
+                    if os.fstat(file.fileno()).st_mtime > time.time() - _DAY:
+                        continue
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    left.unlink()
 
     def _sync(self) -> None:
         folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
@@ -122,7 +140,12 @@ class OnHost:
         """See :meth:`Destination.put`."""
         target = f"{self.path}/{name}"
         folder, new, place = (shlex.quote(text) for text in (self.path, f"{self.path}/.k8sha.{name}", target))
-        self._run(f"umask 077\nmkdir -p {folder}")
+        # What backups left that were killed goes; an upload that is under way holds the folder's lock.
+        old = f"-maxdepth 1 -type f -name '.k8sha.k8sha-etcd-*' -mmin +{_DAY // 60}"
+        self._run(
+            f"umask 077\nmkdir -p {folder}\nexec 8<{folder}\n"
+            f"if flock -n 8; then find {folder} {old} -exec rm -f {{}} +; fi"
+        )
         self.host.upload(Path(f"/dev/fd/{file.fileno()}"), f"{self.path}/.k8sha.{name}", lambda done, total: None)
         said = self._run(
             f'sync {new}\nsum=$(sha256sum <{new})\necho "${{sum%% *}}"\n'
@@ -143,8 +166,8 @@ class S3:
     """A bucket of storage that speaks S3; ``endpoint`` is its address. Needs the extra ``k8sha[s3]``.
 
     Both keys are given here, never looked for in the environment, and never shown. A copy is downloaded again and
-    hashed, as S3 has no hash that all its kinds agree on. ``authority`` is a file of CA certificates, where the
-    endpoint's is none that the system trusts.
+    hashed, as S3 has no hash that all its kinds agree on; one that can't be read again, or is another, is removed.
+    ``authority`` is a file of CA certificates, where the endpoint's is none that the system trusts.
     """
 
     endpoint: str
@@ -197,25 +220,50 @@ class S3:
         import urllib3
 
         key = f"{self.prefix.strip('/')}/{name}".lstrip("/")
+        sent: list[str | None] = []
         try:
-            client.put_object(bucket_name=self.bucket, object_name=key, data=file, length=size)
-            answer = client.get_object(bucket_name=self.bucket, object_name=key)
-            try:
-                sum = hashlib.sha256()
-                for chunk in answer.stream(_CHUNK):
-                    sum.update(chunk)
-            finally:
-                answer.close()
-                answer.release_conn()
+            written = client.put_object(bucket_name=self.bucket, object_name=key, data=file, length=size)
+            sent.append(written.version_id)
+            _same(f"{self}/{name}", self._read(client, key, written.version_id), sha256)
+        except BackupError as error:
+            raise self._take_back(client, key, sent, error) from None
         except minio.error.S3Error as error:
-            cause = f"{error.code}: {error.message}".replace(self.access_key, "...").replace(self.secret_key, "...")
-            raise BackupError.of(
-                str(self), f"it refused: {cause}", "look at its keys, its bucket and its rules"
-            ) from None
+            cause = f"it refused: {self._hushed(f'{error.code}: {error.message}')}"
+            refused = BackupError.of(str(self), cause, "look at its keys, its bucket and its rules")
+            raise self._take_back(client, key, sent, refused) from None
         except (minio.error.MinioException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            cause = str(error).replace(self.access_key, "...").replace(self.secret_key, "...")
-            raise BackupError.of(
-                str(self), f"it does not answer: {cause[:300]}", "look at its address, run again"
-            ) from None
-        _same(f"{self}/{name}", sum.hexdigest(), sha256)
+            cause = f"it does not answer: {self._hushed(str(error))[:300]}"
+            silent = BackupError.of(str(self), cause, "look at its address, run again")
+            raise self._take_back(client, key, sent, silent) from None
         return Copy(f"{self.endpoint}/{self.bucket}/{key}", size, sha256)
+
+    def _read(self, client: Any, key: str, version: str | None) -> str:
+        """The hash of an object as it lies there."""
+        answer = client.get_object(bucket_name=self.bucket, object_name=key, version_id=version)
+        try:
+            sum = hashlib.sha256()
+            for chunk in answer.stream(_CHUNK):
+                sum.update(chunk)
+        finally:
+            answer.close()
+            answer.release_conn()
+        return sum.hexdigest()
+
+    def _take_back(self, client: Any, key: str, sent: list[str | None], error: BackupError) -> BackupError:
+        """Remove what was written and is not proven: it lies under the name of a good one. Returns the error, which
+        says so where that can't be done."""
+        import minio
+        import urllib3
+
+        for version in sent:
+            try:
+                client.remove_object(bucket_name=self.bucket, object_name=key, version_id=version)
+            except (minio.error.MinioException, urllib3.exceptions.HTTPError, OSError, ValueError):
+                left = Problem(
+                    f"{self.endpoint}/{self.bucket}/{key}", "is no proven copy, and is still there", "delete it"
+                )
+                return BackupError([*error.problems, left])
+        return error
+
+    def _hushed(self, text: str) -> str:
+        return text.replace(self.access_key, "...").replace(self.secret_key, "...")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -11,7 +10,7 @@ from attrs import frozen
 from k8sha.errors import HostError
 from k8sha.etcd.access import Access
 from k8sha.etcd.certificates import RENEW_DAYS
-from k8sha.etcd.conditions import url
+from k8sha.etcd.hashes import differences, read_hashes
 from k8sha.etcd.views import View, read_views
 from k8sha.hosts.host import Host
 from k8sha.waiting import Check, NotYet
@@ -109,42 +108,24 @@ def _sizes(views: Mapping[str, View], quotas: Mapping[str, int]) -> Iterator[str
             yield f"{name}: the database takes {part} ({view.db_in_use / 1e6:.1f} in use); defragment(), or raise it"
 
 
-def _hash_probe(access: Access, address: str, revision: int) -> str:
-    """Shell that prints the hash of all keys up to a revision, or up to the newest where that one is compacted.
-
-    It is what members ask each other to find corruption (PeerHashKVPath in server/etcdserver/corrupt.go), the same from
-    3.4 on. The gateway is of no use: until 3.5 its path is that of the hash of the whole file, which always differs.
-    The port for peers speaks no HTTP/2 that curl gets on with.
-    """
-    ask = f"{access.curl} --http1.1 -X GET {url(address, 2380)}/members/hashkv"
-    return f"""\
-at={revision}
-found=$({ask} -d '{{"revision":{revision}}}')
-case $found in *'"hash":'*) ;; *) found=$({ask} -d '{{"revision":0}}'); at=0;; esac
-printf '%s %s\\n' $at "$found\""""
-
-
 def _hashes(hosts: Sequence[Host], access: Access, views: Mapping[str, View]) -> Iterator[str]:
     revision = min((view.revision for view in views.values()), default=0)
-    # Members that have compacted up to different revisions hash different keys: only the same are compared.
-    found: dict[tuple[int, int], dict[str, int]] = {}
-    for host in hosts:
-        if host.name not in views:
-            continue
-        try:
-            _, out, err = host.read(_hash_probe(access, host.address, revision))[0]
-            asked, _, text = out.decode(errors="replace").partition(" ")
-            data = json.loads(text)
-            place = int(asked) or int(data["header"]["revision"]), int(data.get("compact_revision", 0))
-            found.setdefault(place, {})[host.name] = int(data["hash"])
-        except HostError as error:
-            yield f"{host.name}: gives no hash of its keys: {error}"
-        except (ValueError, KeyError, TypeError, AttributeError):
-            yield f"{host.name}: gives no hash of its keys: {(out or err).decode(errors='replace').strip()[-200:]}"
-    for (at, _), same in found.items():
+    found, silent = read_hashes([host for host in hosts if host.name in views], access, revision)
+    for name, reason in silent.items():
+        yield f"{name}: gives no hash of its keys: {reason}"
+    for words in differences(found):
+        yield f"{words}; rejoin() the one that stands alone"
+
+
+def _revisions(views: Mapping[str, View]) -> Iterator[str]:
+    """Members that have applied the same entries are at the same revision."""
+    by: dict[int, dict[str, int]] = {}
+    for name, view in views.items():
+        by.setdefault(view.applied_index, {})[name] = view.revision
+    for at, same in by.items():
         if len(set(same.values())) > 1:
-            said = ", ".join(f"{name} {value}" for name, value in same.items())
-            yield f"keys differ at revision {at}: {said}; rejoin() the one that stands alone"
+            said = ", ".join(f"{name} {revision}" for name, revision in same.items())
+            yield f"revisions differ after entry {at} of the log: {said}; rejoin() the one that stands alone"
 
 
 def _certificates(hosts: Sequence[Host], access: Access) -> Iterator[str]:
@@ -189,7 +170,10 @@ def health_checks(hosts: Sequence[Host], access: Access) -> Iterator[Check]:
 
     def data() -> str:
         views, _ = read_views(hosts, access)
-        _raise([*_sizes(views, _quotas(hosts, views)), *_hashes(hosts, access, views)])
+        apart = list(_revisions(views))
+        if apart:  # a member may have applied an entry between the two numbers that it gave: they are asked again
+            apart = list(_revisions(read_views(hosts, access)[0]))
+        _raise([*_sizes(views, _quotas(hosts, views)), *apart, *_hashes(hosts, access, views)])
         if not views:
             raise NotYet("no member answers")
         sizes = max(view.db_size for view in views.values())

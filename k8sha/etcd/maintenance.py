@@ -1,6 +1,7 @@
 """Work on members that run: room given back, a full database cured. On both topologies, one member at a time.
 
-Followers come first; the leader hands its office over and comes last. Nothing begins with a member missing.
+Followers come first; the leader hands its office over and comes last. Nothing but
+the cure of a full database begins with a member missing.
 """
 
 from __future__ import annotations
@@ -162,8 +163,11 @@ for id in $ids; do
 done"""
 
 
-def judged_views(hosts: Sequence[Host], views: dict[Host, View | None], *, alarms: Sequence[str]) -> View:
-    """The leader's view where every member is healthy and there is no alarm but these. Raises PreflightError."""
+def judged_views(
+    hosts: Sequence[Host], views: dict[Host, View | None], *, alarms: Sequence[str], missing: bool = False
+) -> View:
+    """The leader's view where every member is healthy (or, with ``missing``, a quorum) and there is no alarm but these.
+    Raises PreflightError."""
     led = [view for view in views.values() if view is not None and view.leader not in ("", "0")]
     if not led:
         names = ", ".join(host.name for host in hosts)
@@ -174,7 +178,7 @@ def judged_views(hosts: Sequence[Host], views: dict[Host, View | None], *, alarm
     answer = {host.address for host, view in views.items() if view is not None and view.leader not in ("", "0")}
     wrong = no_planned_work(
         [str(member) for member in reference.voters],
-        [str(member) for member in reference.voters if member.address in answer],
+        [str(member) for member in reference.voters if missing or member.address in answer],
         learners=[str(member) for member in reference.members if member.learner],
         alarms=[alarm for alarm in reference.alarms if alarm not in alarms],
     )
@@ -183,15 +187,22 @@ def judged_views(hosts: Sequence[Host], views: dict[Host, View | None], *, alarm
     return reference
 
 
-def _look(hosts: Sequence[Host], access: Access, alarms: Sequence[str]) -> Generator[Step, Outcome, View]:
+def _look(
+    hosts: Sequence[Host], access: Access, alarms: Sequence[str], *, missing: bool = False
+) -> Generator[Step, Outcome, tuple[View, list[Host]]]:
+    """The leader's view, and the hosts whose members see a leader."""
     look = MemberView(access)
     outcome = yield Stage("what members see", {host: (look,) for host in hosts})
-    return judged_views(hosts, {host: look.view(outcome.of(host.name, look.key)) for host in hosts}, alarms=alarms)
+    views = {host: look.view(outcome.of(host.name, look.key)) for host in hosts}
+    view = judged_views(hosts, views, alarms=alarms, missing=missing)
+    return view, [host for host, own in views.items() if own is not None and own.leader not in ("", "0")]
 
 
-def defragment_stages(hosts: Sequence[Host], access: Access, *, alarms: Sequence[str] = ()) -> _Steps:
+def defragment_stages(
+    hosts: Sequence[Host], access: Access, *, alarms: Sequence[str] = (), missing: bool = False
+) -> _Steps:
     """One member at a time, each healthy again before the next; the leader last, after another one took over."""
-    view = yield from _look(hosts, access, alarms)
+    view, _ = yield from _look(hosts, access, alarms, missing=missing)
     by_id = {member.id: host for member in view.members for host in hosts if host.address == member.address}
     leader = by_id[view.leader]
     followers = [host for host in hosts if host != leader]
@@ -206,11 +217,12 @@ def defragment_stages(hosts: Sequence[Host], access: Access, *, alarms: Sequence
 
 
 def disarm_stages(hosts: Sequence[Host], access: Access) -> _Steps:
-    """A full database cured: compacted, every member defragmented, the alarm put out. Nothing where none is raised."""
-    view = yield from _look(hosts, access, ("NOSPACE",))
+    """A full database cured: compacted, every member that answers defragmented, the alarm put out. Nothing where none
+    is raised. Members may be missing: a dead one can't be replaced before etcd takes keys again."""
+    view, hosts = yield from _look(hosts, access, ("NOSPACE",), missing=True)
     if "NOSPACE" not in view.alarms:
         return
     first = hosts[0]
     yield Stage("old revisions go", {first: (Compacted(access, view.revision),)})
-    yield from defragment_stages(hosts, access, alarms=("NOSPACE",))
+    yield from defragment_stages(hosts, access, alarms=("NOSPACE",), missing=True)
     yield Stage("the alarm is put out", {first: (Disarmed(access),)})

@@ -1,9 +1,14 @@
 # Which copies of backups may go. POSIX sh; nothing here looks at a clock: the names say when a copy was made.
 # k8sha-etcd-20261122T214315Z-master-2-3.5.16-44.tar: time (UTC), host, version of etcd, revision.
 
-k8sha_copies() { # FOLDER: names that we give, and no others, the newest first
-  find "$1" -maxdepth 1 -type f -name 'k8sha-etcd-*' | sed 's/.*\///' |
-    grep -E '^k8sha-etcd-[0-9]{8}T[0-9]{6}Z-[a-z0-9.-]+-[0-9]+\.[0-9]+\.[0-9]+-[0-9]+\.tar$' | LC_ALL=C sort -r
+# k8sha_copies FOLDER WROTE: names that this host's schedule wrote (they are in the file WROTE) and that are there, the
+# newest first. Others lie there under names like these: what backup() keeps, and other hosts' copies in a shared folder.
+k8sha_copies() {
+  [ -s "$2" ] || return 0
+  grep -E '^k8sha-etcd-[0-9]{8}T[0-9]{6}Z-[a-z0-9.-]+-[0-9]+\.[0-9]+\.[0-9]+-[0-9]+\.tar$' "$2" | LC_ALL=C sort -ru |
+    while read -r k8sha_name; do
+      if [ -f "$1/$k8sha_name" ]; then echo "$k8sha_name"; fi
+    done
 }
 
 k8sha_good() { # FILE: whether it is as it was when it had been proven
@@ -31,18 +36,20 @@ k8sha_expired() {
   done
 }
 
-# k8sha_retain FOLDER KEEP JUST: removes what may go, if JUST is good.
+# k8sha_retain FOLDER KEEP JUST WROTE: removes what may go, if JUST is good, and strikes it out of WROTE.
 k8sha_retain() {
   if ! k8sha_good "$1/$3"; then
     echo "$3 is not as it was proven: nothing is removed" >&2
     return 1
   fi
-  for k8sha_copy in $(k8sha_copies "$1"); do
+  for k8sha_copy in $(k8sha_copies "$1" "$4"); do
     if k8sha_good "$1/$k8sha_copy"; then echo "good $k8sha_copy"; else echo "bad $k8sha_copy"; fi
-  done >"$1/.listed"
-  for k8sha_copy in $(k8sha_expired "$2" "$3" <"$1/.listed"); do
+  done >"$4.listed"
+  for k8sha_copy in $(k8sha_expired "$2" "$3" <"$4.listed"); do
     rm -f "$1/$k8sha_copy"
     rm -f "$1/$k8sha_copy.sha256"
+    grep -vxF "$k8sha_copy" "$4" >"$4.new" # JUST is left in any case
+    mv -f "$4.new" "$4"
   done
-  rm -f "$1/.listed"
+  rm -f "$4.listed"
 }

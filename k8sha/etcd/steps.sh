@@ -63,7 +63,7 @@ k8sha_show() {
 }
 
 # k8sha_save FILE: a snapshot, proven, with the marker in it. Prints the facts of k8sha_check and "live N": how many
-# keys the cluster itself counts at that revision ("live unknown" where it is compacted by now).
+# keys this member counts at that revision ("live unknown" where it is compacted by now).
 k8sha_save() {
   k8sha_member snapshot save "$1" >"$1.log" 2>&1 || { tail -n 3 "$1.log" >&2; return 1; }
   rm -f "$1.log"
@@ -76,12 +76,12 @@ k8sha_save() {
   if k8sha_said=$(k8sha_member get '' --from-key --keys-only --limit=1 --rev="$k8sha_at" -w json 2>&1); then
     k8sha_live=$(printf '%s' "$k8sha_said" | k8sha_number count)
     if [ "$k8sha_live" != "$(sed -n 's/^keys //p' "$1.facts")" ]; then
-      echo "at revision $k8sha_at the cluster has $k8sha_live keys, and a member made of the snapshot has" \
+      echo "at revision $k8sha_at this member has $k8sha_live keys, and one made of the snapshot has" \
         "$(sed -n 's/^keys //p' "$1.facts")" >&2
       return 1
     fi
   elif ! printf '%s' "$k8sha_said" | grep -q compacted; then
-    echo "the cluster can't be asked how many keys it has: $k8sha_said" >&2
+    echo "this member can't be asked how many keys it has: $k8sha_said" >&2
     return 1
   fi
   echo "live $k8sha_live" >>"$1.facts"
@@ -129,9 +129,9 @@ k8sha_cluster() {
   printf '%s\n' "$k8sha_said" | grep -v ', true$' | sed -n 's/^[^,]*, started, \([^,]*\), .*/voter \1/p'
 }
 
-# Every file here that goes into the archive: "file SHA256 SIZE NAME".
+# k8sha_hashed FILE...: these, and every file below "files", as they go into the archive: "file SHA256 SIZE NAME".
 k8sha_hashed() {
-  for k8sha_one in snapshot.db $(find files -type f | LC_ALL=C sort); do
+  for k8sha_one in "$@" $(find files -type f | LC_ALL=C sort); do
     k8sha_is=$(sha256sum <"$k8sha_one")
     echo "file ${k8sha_is%% *} $(stat -c %s "$k8sha_one") $k8sha_one"
   done

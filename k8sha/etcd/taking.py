@@ -14,7 +14,7 @@ from k8sha.etcd.snapshot import CHECK, SnapshotFacts
 from k8sha.report import Diff
 from k8sha.resources.resource import STATE, Resource
 
-__all__ = ["PLACES", "STEPS", "Snapshot", "Taken", "settings", "tidy"]
+__all__ = ["MASTER_FILES", "PLACES", "STEPS", "WORKS", "Snapshot", "Taken", "settings", "tidy"]
 
 WORKS = f"{STATE}/etcd/works"
 """One file a backup that is being made, by its id: where on the host it lies."""
@@ -25,7 +25,7 @@ PLACES = (f"{STATE}/etcd", "/var/backups", "/var/tmp", "/home")
 STEPS = CHECK + Path(__file__).with_name("steps.sh").read_text()
 """Shell that defines the steps of a backup, after :func:`settings`."""
 
-_STACKED = (
+MASTER_FILES = (
     "/etc/kubernetes/pki/ca.crt",
     "/etc/kubernetes/pki/ca.key",
     "/etc/kubernetes/pki/front-proxy-ca.crt",
@@ -40,6 +40,8 @@ _STACKED = (
     "/var/lib/kubelet/config.yaml",
     "/var/lib/kubelet/kubeadm-flags.env",
 )
+"""Of a master, patterns: what the values and the tokens in its etcd are worthless without."""
+
 _OWN = (
     "/etc/etcd/pki/ca.crt",
     "/etc/etcd/pki/ca.key",
@@ -52,7 +54,7 @@ _OWN = (
 
 def settings(access: Access) -> str:
     """What the steps need to know of a member's host."""
-    files = " ".join(_STACKED if access.stacked else _OWN)
+    files = " ".join(MASTER_FILES if access.stacked else _OWN)
     return f"DATA={DATA} PKI={access.pki}\nCREDENTIALS={shlex.quote(access.credentials)}\nFILES={shlex.quote(files)}\n"
 
 
@@ -121,7 +123,7 @@ k8sha_save "$work/snapshot.db" >>"$k8sha_facts" || exit 1
 k8sha_cluster >>"$k8sha_facts"
 k8sha_gather "$work"
 rm -f "$work/snapshot.db.facts"
-(cd "$work" && k8sha_hashed) >>"$k8sha_facts"
+(cd "$work" && k8sha_hashed snapshot.db) >>"$k8sha_facts"
 sync "$k8sha_facts"
 mv "$k8sha_facts" "$work/facts\""""
 
@@ -136,7 +138,7 @@ k8sha_kubeadm "$work" {kubectl} >>"$k8sha_facts\""""
 
 @frozen
 class Taken:
-    """What a host has ready: ``files`` are size and sha256 by the name in ``folder``. ``live`` says whether the cluster
+    """What a host has ready: ``files`` are size and sha256 by the name in ``folder``. ``live`` says whether the member
     itself counted as many keys at that revision."""
 
     facts: SnapshotFacts

@@ -19,7 +19,7 @@ FOUND = [shutil.which(name) for name in ("etcd", "etcdctl", "etcdutl")]
 CLIENT, PEER = "http://127.0.57.22:2379", "http://127.0.57.22:2380"
 
 pytestmark = [
-    pytest.mark.skipif(None in FOUND, reason="needs the programs etcd, etcdctl and etcdutl"),
+    pytest.mark.skipif(None in FOUND[:2], reason="needs the programs etcd and etcdctl"),
     pytest.mark.timeout(120),
 ]
 
@@ -27,8 +27,11 @@ pytestmark = [
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
     (folder := tmp_path / "bin").mkdir()
-    for path in FOUND:
-        (folder / Path(str(path)).name).symlink_to(str(path))
+    for path in filter(None, FOUND):
+        (folder / Path(path).name).symlink_to(path)
+    if not (utl := folder / "etcdutl").exists():  # before 3.5, and what tools.sh.j2 makes on hosts then
+        utl.write_text(f'#!/bin/sh\nETCDCTL_API=3 exec {folder}/etcdctl "$@"\n')
+        utl.chmod(0o755)
     return folder
 
 

@@ -23,6 +23,7 @@ from k8sha.etcd.age import Encryption, decrypted, encrypting
 from k8sha.etcd.destinations import keep
 
 from .conftest import MakeHost
+from .s3_stand_in import S3StandIn
 
 # A pair of keys that age-keygen made for this test alone.
 RECIPIENT = "age1ty28n2jz8k9x5yayzkrjlppxx3lylwk0afe4fpfhz2yklsv6xqqqnpkrtw"
@@ -92,9 +93,33 @@ def test_another_host_keeps_a_copy_whole_or_not_at_all(make_host: MakeHost, tmp_
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["a.tar"]
 
 
-@pytest.fixture(scope="module")
-def storage() -> Iterator[str]:
-    """A small server on our loopback that speaks S3, with a bucket."""
+def test_what_killed_backups_left_on_another_host_goes_once_it_is_old(make_host: MakeHost, tmp_path: Path) -> None:
+    (kept := tmp_path / "kept").mkdir()
+    for name, hours in ((".k8sha.k8sha-etcd-1.tar", 25), (".k8sha.k8sha-etcd-2.tar.part", 25), ("of-others", 99)):
+        (kept / name).write_text("left")
+        os.utime(kept / name, (time.time() - 3600 * hours,) * 2)
+    (kept / ".k8sha.k8sha-etcd-3.tar.part").write_text("young")
+    place = OnHost(make_host(), str(kept))
+    (tmp_path / "file").write_bytes(DATA)
+    with (tmp_path / "file").open("rb") as file:
+        holder = subprocess.Popen(["flock", kept, "sh", "-c", "echo held; read line"], stdin=-1, stdout=-1, text=True)
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"  # as an upload does that is under way
+        place.put(file, "a.tar", len(DATA), SUM)
+        holder.communicate("\n")
+        assert len(list(kept.iterdir())) == 5
+        file.seek(0)
+        place.put(file, "a.tar", len(DATA), SUM)
+    assert sorted(path.name for path in kept.iterdir()) == [".k8sha.k8sha-etcd-3.tar.part", "a.tar", "of-others"]
+
+
+@pytest.fixture(scope="module", params=["stand-in", "moto"])
+def storage(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A small server on our loopback that speaks S3, with a bucket: ours, and one that others wrote where it is."""
+    if request.param == "stand-in":
+        with S3StandIn().serving() as address:
+            yield address
+        return
     if MOTO is None:
         pytest.skip("needs the program moto_server (of the package moto, in an environment of its own)")
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -151,3 +176,21 @@ def test_storage_that_refuses_or_is_not_there_is_named_without_its_keys(storage:
 def test_what_arrives_changed_is_no_copy(storage: str) -> None:
     with pytest.raises(BackupError, match="what arrived has the sha256"):
         bucket(storage).put(io.BytesIO(DATA), "c", len(DATA), "0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "causes"),
+    [
+        ("spoiled", ["what arrived has the sha256"]),
+        ("shut", ["it refused: AccessDenied"]),
+        ("spoiled-stays", ["what arrived has the sha256", "is no proven copy, and is still there"]),
+    ],
+)
+def test_what_is_not_proven_does_not_stay_under_the_name_of_a_copy(name: str, causes: list[str]) -> None:
+    storage = S3StandIn()
+    with storage.serving() as address:
+        copies, problems = keep(io.BytesIO(DATA), name, len(DATA), SUM, [bucket(address, prefix="one")])
+    assert copies == ()
+    assert [problem.cause[: len(cause)] for problem, cause in zip(problems, causes, strict=True)] == causes
+    assert list(storage.objects) == (["one/spoiled-stays"] if "stays" in name else [])
+    assert HIDDEN not in str(problems)

@@ -22,9 +22,9 @@ KEEP = 3
 class Scheduled:
     """A member's host in a folder. Its clock stands where it was put."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = "master-1", copies: Path | None = None) -> None:
         self.folder, self.now = folder, datetime(2026, 11, 1, tzinfo=UTC)
-        self.copies, self.state, self.metrics = folder / "copies", folder / "state/etcd", folder / "metrics"
+        self.copies, self.state, self.metrics = copies or folder / "copies", folder / "state/etcd", folder / "metrics"
         self.etcd = EtcdStandIn(self.state)
         data = folder / "data/member/snap"
         data.mkdir(parents=True)
@@ -37,7 +37,7 @@ class Scheduled:
             for name in ("etcd", "etcdctl", "etcdutl")
         )
         (self.etcd.bin / "made").write_text(f"version 3.5.30\nsource test\nstamp {stamp}\n")
-        cluster = EtcdCluster([Host("master-1", "192.168.56.10")])
+        cluster = EtcdCluster([Host(name, "192.168.56.10")])
         schedule = BackupSchedule(cluster, keep=KEEP, folder=str(self.copies), metrics=str(self.metrics))
         script = schedule.script(cluster.hosts[0])
         for old, new in (
@@ -151,6 +151,46 @@ def test_names_of_others_are_left_alone(scheduled: Scheduled) -> None:
     good_runs(scheduled, KEEP + 3)
     assert all((scheduled.copies / name).read_text() == "theirs" for name in others)
     assert len(scheduled.kept()) == KEEP + 1  # ours, and k8sha-etcd-mine.tar
+    assert scheduled.told()["copies"] == str(KEEP)
+
+
+@pytest.mark.parametrize("host", ["master-1", "store-1"])
+@pytest.mark.parametrize("hashed", [False, True])
+def test_archives_by_such_names_are_nobodys_but_their_writers(scheduled: Scheduled, host: str, hashed: bool) -> None:
+    """What backup() keeps in the same folder, also of this very host, and with a hash that somebody put beside it."""
+    scheduled.copies.mkdir()
+    theirs = [f"k8sha-etcd-202610{day:02}T000000Z-{host}-3.5.30-9.tar" for day in range(1, 6)]
+    for name in theirs:
+        (scheduled.copies / name).write_text("theirs")
+        if hashed:
+            (scheduled.copies / f"{name}.sha256").write_text(hashlib.sha256(b"theirs").hexdigest() + "\n")
+    good_runs(scheduled, KEEP + 2)
+    assert all((scheduled.copies / name).read_text() == "theirs" for name in theirs)
+    assert len(scheduled.kept()) == KEEP + len(theirs)
+
+
+def test_hosts_that_share_a_folder_leave_each_others_copies_and_work_alone(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    one = Scheduled(tmp_path / "one", "master-1", tmp_path / "shared")
+    two = Scheduled(tmp_path / "two", "master-2", tmp_path / "shared")
+    good_runs(one, KEEP)
+    before = one.kept()
+    (tmp_path / "shared/.making.of-another").mkdir()
+    two.now += timedelta(days=30)
+    good_runs(two, KEEP + 2)
+    assert before.items() <= two.kept().items()
+    assert len(two.kept()) == 2 * KEEP
+    assert (tmp_path / "shared/.making.of-another").is_dir()
+
+
+def test_what_a_killed_run_was_making_is_removed_by_the_next(scheduled: Scheduled) -> None:
+    left = scheduled.copies / ".making.0123"
+    left.mkdir(parents=True)
+    (scheduled.state / "making").write_text(f"{left}\n")
+    good_runs(scheduled, 1)
+    assert not left.exists()
+    assert not (scheduled.state / "making").exists()
 
 
 def test_a_clock_that_jumps_back_removes_nothing_new(scheduled: Scheduled) -> None:

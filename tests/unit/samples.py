@@ -17,6 +17,7 @@ from k8sha.components.membership import MemberSeen, MembersOnly, MembersRemoved,
 from k8sha.components.names import CertificateNames
 from k8sha.etcd.access import Access
 from k8sha.etcd.alarms import AlarmsGone
+from k8sha.etcd.beside import MasterFiles
 from k8sha.etcd.certificates import AuthorityKey, PrivateKeys
 from k8sha.etcd.clients import ClientKey, ServingAuthority
 from k8sha.etcd.conditions import CaughtUp, MembersHealthy
@@ -152,6 +153,7 @@ SAMPLES: dict[str, Resource] = {
     "in-rotation": InRotation(HAProxy(), "master-1", False),
     "kubelet": Kubelet(),
     "link": Link("/etc/systemd/system/zram.swap", "/dev/null"),
+    "master-files": MasterFiles("6f2a", "192.168.56.10"),
     "master-server-seen": ServerSeen("192.168.56.10"),
     "master-state-etcd-elsewhere": MasterState(stacked=False),
     "what-is-there-etcd-elsewhere": WhatIsThere(stacked=False),

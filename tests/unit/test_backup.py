@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,12 +19,16 @@ from k8sha import S3, BackupError, BackupSchedule, ConfigError, EtcdCluster, Fol
 from k8sha.etcd.access import Access
 from k8sha.etcd.age import encrypting
 from k8sha.etcd.archive import Descriptor, Part, opened, write_archive
-from k8sha.etcd.backup import best_member
+from k8sha.etcd.backup import _Result, _Work
+from k8sha.etcd.beside import master_with_keys
+from k8sha.etcd.choosing import Chosen, best_member
 from k8sha.etcd.destinations import keep
 from k8sha.etcd.snapshot import SnapshotFacts, local_problems
 from k8sha.etcd.taking import Taken
 from k8sha.etcd.tools import ToolFlags, etcd_release
 from k8sha.hosts.program import End, Frame, Program, Saw
+from k8sha.report import Outcome
+from k8sha.stage import Stage
 
 from .fake import Fake
 
@@ -136,10 +144,11 @@ def member(
     alarm: str = "",
     learner: bool = False,
     up: bool = True,
+    hash: int | None = 1,
 ) -> Host:
     """A host whose etcd says this of itself."""
     status = {
-        "header": {"member_id": id},
+        "header": {"member_id": id, "revision": "70"},
         "leader": leader,
         "raftAppliedIndex": str(applied),
         "raftIndex": str(applied),
@@ -149,6 +158,9 @@ def member(
 
     def answer(program: Program) -> Iterator[Frame]:
         out = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        if "hashkv" in program.probes[0].text:
+            said = {"header": {"revision": 70}, "hash": hash, "compact_revision": 50}
+            out = f"70 {json.dumps(said) if hash else 'Not Found'}".encode()
         yield Saw(((0, out, b"") if up else (7, b"", b"curl: (7) Failed to connect"),))
         yield End()
 
@@ -157,7 +169,7 @@ def member(
 
 def test_a_follower_is_taken_and_the_one_that_is_furthest() -> None:
     hosts = (member("a", id="1", applied=105), member("b", id="2", applied=101), member("c", id="3", applied=104))
-    assert best_member(hosts, Access(stacked=False)).name == "c"
+    assert best_member(hosts, Access(stacked=False)) == Chosen(hosts[2])
 
 
 def test_the_leader_is_taken_where_it_is_the_only_one_that_is_well() -> None:
@@ -168,8 +180,8 @@ def test_the_leader_is_taken_where_it_is_the_only_one_that_is_well() -> None:
         member("d", id="4", up=False),
         member("e", id="5", applied=9000, alarm="CORRUPT"),
     )
-    assert best_member(hosts, Access(stacked=True)).name == "a"
-    assert best_member(hosts[:1], Access(stacked=True)).name == "a"
+    assert best_member(hosts, Access(stacked=True)) == Chosen(hosts[0])
+    assert best_member(hosts[:1], Access(stacked=True)) == Chosen(hosts[0])
     with pytest.raises(BackupError) as error:
         best_member(hosts[1:], Access(stacked=True))
     assert [problem.cause.split(":")[0] for problem in error.value.problems[1:]] == [
@@ -177,6 +189,30 @@ def test_the_leader_is_taken_where_it_is_the_only_one_that_is_well() -> None:
         "etcd does not answer",
         "the alarm CORRUPT is raised",
     ]
+
+
+def test_a_member_whose_keys_are_not_those_of_most_is_passed_over() -> None:
+    """It is a follower and the furthest, and its own count of keys would bear its snapshot out."""
+    hosts = (member("a", id="1"), member("b", id="2", applied=105, hash=2), member("c", id="3", applied=104))
+    chosen = best_member(hosts, Access(stacked=True))
+    assert chosen.host.name == "c"
+    assert chosen.notes == ("b was passed over, rejoin() it: keys differ at revision 70: a 1, b 2, c 1",)
+
+
+def test_without_a_majority_that_has_the_same_keys_none_is_taken() -> None:
+    hosts = (member("a", id="1"), member("b", id="2", hash=2), member("c", id="3", up=False))
+    with pytest.raises(BackupError, match="a 1, b 2; no majority of them has the same keys — find out which"):
+        best_member(hosts, Access(stacked=False))
+
+
+def test_members_that_give_no_hash_are_told_and_not_taken_where_others_do() -> None:
+    hosts = (member("a", id="1"), member("b", id="2", applied=105, hash=None))
+    chosen = best_member(hosts, Access(stacked=False))
+    assert chosen.host.name == "a"
+    assert chosen.notes == ("b was not compared: it gives no hash of its keys: 70 Not Found",)
+    chosen = best_member(tuple(member(name, id=id, hash=None) for name, id in (("a", "1"), ("b", "2"))), Access(False))
+    assert chosen.host.name == "b"
+    assert len(chosen.notes) == 2
 
 
 def test_without_a_leader_none_is_taken() -> None:
@@ -296,6 +332,19 @@ def test_a_folder_keeps_a_copy_whole_and_to_itself(tmp_path: Path) -> None:
     assert [path.name for path in folder.path.iterdir()] == ["a.tar"]
 
 
+def test_what_killed_backups_left_in_a_folder_goes_once_it_is_old_and_nobody_writes_it(tmp_path: Path) -> None:
+    left = {name: tmp_path / f".k8sha.k8sha-etcd-{name}.tar.part" for name in ("old", "young", "used")}
+    theirs = tmp_path / ".k8sha.notes.part"
+    for path in (*left.values(), theirs):
+        path.write_text("left")
+        if path != left["young"]:
+            os.utime(path, (time.time() - 90_000,) * 2)
+    with left["used"].open("r+b") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        Folder(tmp_path).put(io.BytesIO(b"data"), "a.tar", 4, hashlib.sha256(b"data").hexdigest())
+    assert set(tmp_path.iterdir()) == {left["young"], left["used"], theirs, tmp_path / "a.tar"}
+
+
 def test_one_place_that_fails_keeps_no_other_from_being_tried(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     data = b"data"
@@ -389,3 +438,73 @@ def test_what_verify_says_of_a_schedule(other: dict[str, str], words: str) -> No
     assert schedule().judge("a", WELL) == "2.0 MB, revision 7, 0:16:40 old"
     with pytest.raises(NotYet, match=words):
         schedule().judge("a", {**WELL, **other})
+
+
+class Serving:
+    """A host that is asked to run and to print: files by their path, answers by a word in what is asked."""
+
+    def __init__(self, files: Mapping[str, bytes], answers: Mapping[str, bytes]) -> None:
+        self.files, self.answers, self.asked = files, answers, list[str]()
+
+    def __call__(self, program: Program) -> Iterator[Frame]:
+        replies = []
+        for snippet in program.probes:
+            self.asked.append(snippet.text)
+            read = re.match(r"dd if=(\S+) ", snippet.text)
+            said = self.files[read[1]] if read else b""
+            said = next((out for word, out in self.answers.items() if word in snippet.text), said)
+            replies.append((0, said, b""))
+        yield Saw(tuple(replies))
+        yield End()
+
+
+def lines(files: Mapping[str, bytes]) -> str:
+    return "".join(f"file {hashlib.sha256(data).hexdigest()} {len(data)} {name}\n" for name, data in files.items())
+
+
+def test_with_an_etcd_elsewhere_a_masters_keys_are_in_the_same_archive(tmp_path: Path) -> None:
+    """Files of both hosts, each read where it is, and both hosts tidied up."""
+    db, own, keys = (
+        {"snapshot.db": b"pages"},
+        {"files/etc/etcd/e": b"conf"},
+        {"files/etc/kubernetes/pki/sa.key": b"key"},
+    )
+    facts = (
+        GOOD.replace("69c5", hashlib.sha256(b"pages").hexdigest()) + "folder /w\ntime 2026-11-22T21:48:44Z\nlive 42\n"
+    )
+    etcd = Serving({f"/w/{name}": data for name, data in {**db, **own}.items()}, {})
+    master = Serving({f"/m/{name}": data for name, data in keys.items()}, {})
+    hosts = Host("e-1", "192.168.56.30", ssh=Fake(etcd)), Host("master-1", "192.168.56.10", ssh=Fake(master))
+    work = _Work(hosts[0], hosts[1], Access(stacked=False), "6f2a", (Folder(tmp_path),), None, ())
+    results: list[_Result] = []
+    steps = work.stages(results)
+    said = {
+        "etcd's programs": "",
+        "files of a master": f"folder /m\nkubernetes 1.33.13\nkubeadm-config not saved: refused\n{lines(keys)}",
+        "snapshot": facts + lines({**db, **own}),
+    }
+    stage: Stage | None = next(steps)
+    names = list[str]()
+    while stage is not None:
+        ((host, (resource,)),) = stage.work.items()
+        names.append(stage.name)
+        outcome = Outcome(((host.name, resource.key, said[stage.name].encode()),))
+        try:
+            stage = steps.send(outcome)
+        except StopIteration:
+            stage = None
+    assert names == list(said)
+    (result,) = results
+    assert (result.problems, result.notes) == ((), ("kubeadm-config not saved: refused",))
+    with opened(result.copies[0].where) as (found, folder):
+        assert (found.kubernetes, found.stacked) == ("1.33.13", False)
+        assert {name: (folder / name).read_bytes() for name in found.files} == {**db, **own, **keys}
+    assert all(any("rm -rf" in text for text in each.asked) for each in (etcd, master))
+
+
+def test_a_master_that_has_the_keys_is_asked_for_them() -> None:
+    bare, whole = Serving({}, {}), Serving({}, {"sa.key": b"whole\n"})
+    hosts = tuple(Host(f"m-{at}", "192.168.56.10", ssh=Fake(each)) for at, each in enumerate((bare, whole)))
+    assert master_with_keys(hosts) == hosts[1]
+    with pytest.raises(BackupError, match="m-0: has no keys of a control plane"):
+        master_with_keys(hosts[:1])

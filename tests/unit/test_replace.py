@@ -12,7 +12,7 @@ from k8sha.components.exchange import Exchange
 from k8sha.components.formation import cluster_configuration, join, names
 from k8sha.components.kubeadm import cluster_config
 from k8sha.components.leaving import Fenced, NodeDrained, NodesForgotten
-from k8sha.components.membership import MemberSeen, MembersOnly, MembersRemoved, WhatIsThere
+from k8sha.components.membership import MemberSaid, MemberSeen, MembersOnly, MembersRemoved, WhatIsThere
 from k8sha.components.names import CertificateNames
 from k8sha.components.standing import newcomer, refusals
 from k8sha.etcd.views import Member
@@ -90,7 +90,9 @@ def test_one_that_never_started_counts_until_it_has_left() -> None:
     [
         ("none", "none", (), None, False, None),
         ("none", HASH, (), None, False, None),  # brought by an earlier run
-        ("join begun", "cd" * 32, ("/var/lib/etcd/member",), seen(13, "", learner=True), False, None),
+        ("join begun", HASH, ("/var/lib/etcd/member",), seen(13, "", learner=True), False, None),
+        ("join begun", "none", ("/var/lib/etcd/member",), seen(13), False, None),  # killed before the CA was there
+        ("join begun", "cd" * 32, ("/var/lib/etcd/member",), None, False, "another cluster"),  # a voter there
         ("done", HASH, ("/etc/kubernetes/admin.conf",), seen(13), True, None),
         ("done", HASH, ("/etc/kubernetes/admin.conf",), None, False, "still has old data"),
         ("done", HASH, (), seen(13, learner=True), False, "still has old data"),
@@ -128,12 +130,14 @@ def listed(*members: Member) -> str:
 
 
 def test_a_member_list_is_read_and_no_answer_is_none() -> None:
-    text = f'{listed(seen(10), seen(13, "", learner=True))}\n{{"health":"true","reason":""}}\n{HASH}  -\n'
-    members, well, authority = MemberSeen.parse(text.encode())
-    assert members == (seen(10), seen(13, "", learner=True))
-    assert (well, authority) == (True, HASH)
-    assert MemberSeen.parse(b"curl: (7) (no answer)\ncurl: (7) (no answer)\n") == (None, False, "")
-    assert MemberSeen.parse(b"") == (None, False, "")
+    raised = '{"header":{},"alarms":[{"memberID":"10","alarm":"NOSPACE"}]}'
+    text = f'{listed(seen(10), seen(13, "", learner=True))}\n{{"health":"true","reason":""}}\n{raised}\n{HASH}  -\n'
+    said = MemberSeen.parse(text.encode())
+    assert said.members == (seen(10), seen(13, "", learner=True))
+    assert (said.well, said.authority, said.alarms) == (True, HASH, {("NOSPACE", "10")})
+    assert MemberSeen.parse(b"curl: (7) (no answer)\n" * 3) == MemberSaid()
+    assert MemberSeen.parse(b"") == MemberSaid()
+    assert not MemberSeen.parse(text.replace(raised, '{"header":{}}').encode()).alarms
 
 
 def test_what_is_there_is_read() -> None:
@@ -212,9 +216,15 @@ def exchange(**changed: object) -> Exchange:
 
 
 def cluster(
-    *, dead: tuple[str, ...] = ("master-1",), new: str = "none\nnone\n", extra: tuple[Member, ...] = ()
+    *,
+    dead: tuple[str, ...] = ("master-1",),
+    new: str = "none\nnone\n",
+    extra: tuple[Member, ...] = (),
+    alarm: str = "",
 ) -> Prints:
-    """What a cluster of three says, of which some do not answer."""
+    """What a cluster of three says, of which some do not answer; the second may have raised an alarm."""
+    raised = {"alarms": [{"memberID": "11", "alarm": alarm}]} if alarm else {}
+    health = json.dumps({"health": "false" if alarm == "CORRUPT" else "true"})
     members = tuple(member(str(9 + at), f"master-{at}", f"192.168.56.{9 + at}", False) for at in (1, 2, 3))
 
     def prints(name: str, key: str) -> bytes:
@@ -222,8 +232,8 @@ def cluster(
             return new.encode()
         if key == MemberSeen().key:
             if name in dead:
-                return b"curl: (7) (no answer)\ncurl: (7) (no answer)\n"
-            return f'{listed(*members, *extra)}\n{{"health":"true"}}\n{HASH}  -\n'.encode()
+                return b"curl: (7) (no answer)\n" * 3
+            return f"{listed(*members, *extra)}\n{health}\n{json.dumps(raised)}\n{HASH}  -\n".encode()
         return b""
 
     return prints
@@ -318,6 +328,9 @@ def test_of_several_the_dead_ones_are_removed_first(leaving: tuple[Host, ...]) -
         (cluster(dead=("master-1", "master-2", "master-3")), "no member answers of those that stay"),
         (cluster(new="none\nnone\n/var/lib/etcd/member\n"), "still has old data"),
         (cluster(new=f"none\n{'cd' * 32}  -\n"), "another cluster"),
+        (cluster(new=f"join begun\n{'cd' * 32}  -\n/var/lib/etcd/member\n"), "another cluster"),
+        (cluster(alarm="NOSPACE"), "master-2 raised the alarm NOSPACE — make room with plane.etcd.disarm()"),
+        (cluster(alarm="CORRUPT"), "master-2 raised the alarm CORRUPT — rejoin master-2 with plane.etcd.rejoin()"),
     ],
 )
 def test_what_is_refused_before_the_first_change(prints: Prints, said: str) -> None:
@@ -327,6 +340,7 @@ def test_what_is_refused_before_the_first_change(prints: Prints, said: str) -> N
     with pytest.raises(PreflightError, match=r".") as caught:
         steps.send(Outcome(answers))
     assert said in str(caught.value)
+    assert "alarm" not in said or "restore from a snapshot" not in str(caught.value)
 
 
 def test_an_unreachable_one_must_be_off() -> None:
