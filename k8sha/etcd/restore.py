@@ -69,7 +69,8 @@ def restore(
         begun=done.record.begun,
         members=tuple(name for name, _ in done.record.members),
         left_out=done.record.left_out,
-        notes=restored_notes(done.record, raised=done.raised),
+        absent=done.absent,
+        notes=restored_notes(done.record, raised=done.raised, absent=done.absent),
         answering=done.answering - began,
         seconds=time.monotonic() - began,
         report=report,
@@ -85,6 +86,11 @@ class _Done:
     revision: int = 0
     raised: bool = False
     answering: float = 0.0
+    absent: tuple[str, ...] = ()
+
+    def are_absent(self, nodes: tuple[str, ...]) -> None:
+        """These nodes took no part."""
+        self.absent = nodes
 
     def answered(self) -> None:
         """Now the cluster answers."""
@@ -129,7 +135,14 @@ class _Restore:
             yield Stage("API servers may start", {host: (Begun(record.json(), past),) for host in clients})
         if self.members.after is not None:
             yield from self.members.after(
-                Whole(id=record.id, hosts=self.hosts, alive=self.alive, revision=done.revision, answered=done.answered)
+                Whole(
+                    id=record.id,
+                    hosts=self.hosts,
+                    alive=self.alive,
+                    revision=done.revision,
+                    answered=done.answered,
+                    absent=done.are_absent,
+                )
             )
         yield from self.members.over(record.id, self.alive)
 

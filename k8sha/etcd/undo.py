@@ -14,6 +14,7 @@ from k8sha.etcd.data import KeptDeleted, PutBack
 from k8sha.etcd.fence import Begun, Fenced
 from k8sha.etcd.members import Members, Whole, reached
 from k8sha.etcd.record import OPEN, PLACE, Forgotten, Record
+from k8sha.etcd.restored import absent_notes
 from k8sha.etcd.standing import Looked, Standing
 from k8sha.events import Listener
 from k8sha.hosts.host import Host
@@ -30,6 +31,7 @@ class Undone:
     """A restore that was taken back. ``members`` have their old data again; ``without`` had none that could be kept.
 
     ``serving`` says whether the old members are a quorum: where they are not, all is as it was, and that is no etcd.
+    ``absent`` are nodes that the cluster lists and whose kubelets were not started anew.
     """
 
     id: str
@@ -37,6 +39,7 @@ class Undone:
     members: tuple[str, ...]
     without: tuple[str, ...]
     serving: bool
+    absent: tuple[str, ...]
     seconds: float
     report: Report
 
@@ -45,7 +48,7 @@ class Undone:
         if not self.serving:
             lines.append("note: these are no quorum of the old members, so etcd does not serve, as before the restore")
         lines += [f"note: {name} had no data before: it stays stopped; replace it, or restore" for name in self.without]
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"note: {note}" for note in absent_notes(self.absent))])
 
 
 @frozen
@@ -92,6 +95,11 @@ class _Found:
     members: tuple[Host, ...] = field(default=())
     without: tuple[Host, ...] = field(default=())
     serving: bool = True
+    absent: tuple[str, ...] = ()
+
+    def are_absent(self, nodes: tuple[str, ...]) -> None:
+        """These nodes took no part."""
+        self.absent = nodes
 
 
 def undo(members: Members, *, powered_off: Iterable[Host] = (), listen: Listener) -> Undone:
@@ -107,6 +115,7 @@ def undo(members: Members, *, powered_off: Iterable[Host] = (), listen: Listener
         members=tuple(host.name for host in found.members),
         without=tuple(host.name for host in found.without),
         serving=found.serving,
+        absent=found.absent,
         seconds=time.monotonic() - began,
         report=report,
     )
@@ -146,7 +155,12 @@ def _stages(members: Members, alive: tuple[Host, ...], found: _Found) -> Stages:
             yield Stage("API servers may start", {host: (Begun(record.json(), past),) for host in clients})
         if members.after is not None:
             whole = Whole(
-                id=f"{record.id}-undone", hosts=found.members, alive=alive, revision=revision, answered=lambda: None
+                id=f"{record.id}-undone",
+                hosts=found.members,
+                alive=alive,
+                revision=revision,
+                answered=lambda: None,
+                absent=found.are_absent,
             )
             yield from members.after(whole)
     else:

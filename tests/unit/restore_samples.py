@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from k8sha import Endpoint
-from k8sha.components.restore import (
-    AgentsAnew,
-    AgentsRun,
-    ControllersHealthy,
-    EndpointServes,
-    KubeletAnew,
-    NoPhantoms,
-)
+from k8sha.components.agents import AgentsAnew, AgentsReplaced, AgentsRun, AgentsSeen
+from k8sha.components.restore import ControllersHealthy, EndpointServes, KubeletAnew, NoPhantoms
 from k8sha.etcd.access import Access
 from k8sha.etcd.agreed import Agreed
 from k8sha.etcd.data import Exchanged, Judgement, KeptDeleted, Prepared, Proven, PutBack
@@ -36,6 +30,8 @@ STACKED, OWN = Access(stacked=True), Access(stacked=False)
 
 RESTORE_SAMPLES: dict[str, Resource] = {
     "restore-agents-anew": AgentsAnew("0a1b2c3d", "192.168.56.10"),
+    "restore-agents-replaced": AgentsReplaced("0a1b2c3d", "192.168.56.10", ("master-1", "worker-1")),
+    "restore-agents-seen": AgentsSeen("0a1b2c3d", "192.168.56.10"),
     "restore-agents-run": AgentsRun("0a1b2c3d", "192.168.56.10", ("master-1", "worker-1")),
     "restore-agreed": Agreed(STACKED, (("master-1", "192.168.56.10"), ("master-2", "192.168.56.11")), above=9617),
     "restore-begun": Begun(RECORD.json(), "started-0a1b2c3d"),
