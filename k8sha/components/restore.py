@@ -8,7 +8,7 @@ kube-proxy and the pod network's, with CoreDNS.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from attrs import field, frozen
 

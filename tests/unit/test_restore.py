@@ -59,6 +59,11 @@ class Member:
     dies_at: str = ""
     away: bool = False
     state: dict[str, str] = field(factory=dict)
+    closed: dict[str, str] = field(factory=dict)
+    kept: set[str] = field(factory=set)
+    stranger: bool = False
+    cluster: str = "77"
+    tried: str = ""
 
     @property
     def host(self) -> Host:
@@ -76,7 +81,7 @@ class Member:
             what = self._named(snippet.text)
             self.journal.append((self._host.name, what))
             if what == self.dies_at:
-                self.dies_at = ""
+                self.dies_at, self.tried = "", snippet.text
                 yield Did(index, 1, b"", b"killed here", 0.1)
                 break
             self._do(what, snippet.text)
@@ -107,13 +112,22 @@ class Member:
         self.state[what] = text
         if what == "fence" and "reopen" in self.state:
             self.state.pop("start", None)
-        if what in ("close", "forget"):
-            kept = {"was": self._record(), "judge": self.state.get("judge", "")}
-            self.state = kept if what == "close" else {}
+        if what == "exchange":
+            self.kept.add(json.loads(self._record())["id"])
+        if what == "put back":
+            self.kept.discard(json.loads(self._record())["id"])
+        if what == "close":
+            name = text.rpartition("/restore/")[2].strip()
+            self.closed.pop(name.removesuffix("-undone"), None)
+            self.closed[name] = self._record()
+            self.state = {"judge": self.state.get("judge", "")}
+        if what == "forget":
+            self.state = {}
 
     def _record(self) -> str:
         text = self.state.get("record") or self.state.get("reopen", "")
-        line = next((line for line in text.splitlines() if line.startswith("printf '%s\\n' ")), "")
+        lines = (line.strip() for line in text.splitlines())
+        line = next((line for line in lines if line.startswith("printf '%s\\n' ")), "")
         return line.removeprefix("printf '%s\\n' '").partition("' >")[0]
 
     def _see(self, text: str) -> str:
@@ -129,7 +143,9 @@ class Member:
                 "" if {"put back", "fence"} & self.state.keys() and "start" not in self.state else "etcd.service runs"
             ),
             Exchanged("").probe(): lambda: "yes" if "exchange" in self.state else "",
-            PutBack("").probe(): lambda: "done\nmember" if "put back" in self.state else "member",
+            PutBack("").probe(): lambda: (
+                ("done\n" if "put back" in self.state else "") + ("" if self.stranger else "member")
+            ),
             UnitFenced().probe(): lambda: "" if {"fence", "exchange"} & self.state.keys() else "etcd.service runs",
             UnitRuns().probe(): lambda: "active" if "start" in self.state else "inactive",
             Closed("").probe(): lambda: "open" if {"record", "reopen"} & self.state.keys() else "",
@@ -161,10 +177,10 @@ class Member:
         lines += [
             f"mark {mark}" for mark, did in (("fencing", "fence"), ("exchanged", "exchange")) if did in self.state
         ]
-        if "was" in self.state:
-            lines.append(f"closed {json.loads(self.state['was'])['id']} {self.state['was']}")
+        lines += [f"closed {name} {record}" for name, record in self.closed.items()]
+        lines += [f"kept {id}" for id in sorted(self.kept)]
         if "fence" not in self.state:
-            header = {"cluster_id": "77", "member_id": "1", "revision": str(self.revision)}
+            header = {"cluster_id": self.cluster, "member_id": "1", "revision": str(self.revision)}
             lines.append("status " + json.dumps({"header": header}))
         return "\n".join(lines)
 
@@ -275,6 +291,63 @@ def test_another_snapshot_is_refused_while_one_is_half_way_and_undo_makes_way(tm
     assert undone.members == ("m1", "m2", "m3")
     assert len(lab.did("put back")) == 3
     lab.restore(snapshot(tmp_path / "other.db", b"two"))
+
+
+def test_only_the_last_restore_is_taken_back_and_only_once(tmp_path: Path) -> None:
+    lab = Lab.of(3)
+    lab.restore(snapshot(tmp_path / "first.db"))
+    for member in lab.members:
+        member.closed = {name: text.replace('"begun": 1', '"begun": -1') for name, text in member.closed.items()}
+    lab.restore(snapshot(tmp_path / "s.db", b"two"))
+    assert lab.etcd().undo().source == "s.db"
+    before = len(lab.journal)
+    with pytest.raises(PreflightError, match=r"from s\.db\) was taken back already: there is nothing to undo"):
+        lab.etcd().undo()
+    assert len(lab.journal) == before
+
+
+def test_undoing_what_changed_nothing_says_so_and_what_the_next_one_takes_back(tmp_path: Path) -> None:
+    lab = Lab.of(3)
+    lab.restore(snapshot(tmp_path / "first.db"))
+    lab.members[1].dies_at = "new data"
+    with pytest.raises(ApplyError):
+        lab.restore(snapshot(tmp_path / "s.db", b"two"))
+    undone = lab.etcd().undo()
+    assert (undone.source, undone.members) == ("s.db", ())
+    assert "from s.db had changed nothing" in str(undone)
+    assert "from first.db, which came before it, is as it was; undo() again takes that back" in str(undone)
+    assert lab.did("put back") == []
+    undone = lab.etcd().undo()
+    assert (undone.source, undone.members, undone.before) == ("first.db", ("m1", "m2", "m3"), "")
+
+
+def test_a_host_without_data_of_before_is_told_and_not_started(tmp_path: Path) -> None:
+    lab = Lab.of(3)
+    lab.restore(snapshot(tmp_path / "s.db"))
+    lab.members[2].closed, lab.members[2].kept, lab.members[2].stranger = {}, set(), True
+    undone = lab.etcd().undo()
+    assert (undone.members, undone.without) == (("m1", "m2"), ("m3",))
+    assert "m3 has no data of before the restore, and stays stopped" in str(undone)
+    assert "start" not in lab.members[2].state
+    assert [name for name, did in lab.journal if did == "start"].count("m3") == 1
+
+
+def test_who_was_off_and_never_served_the_restored_cluster_is_one_of_the_old(tmp_path: Path) -> None:
+    """Told by the id of its cluster; by nothing but what is seen before the first change."""
+    lab = Lab.of(3)
+    off = lab.members[2]
+    lab.members[2] = Member(3, lab.journal, away=True)
+    lab.restore(snapshot(tmp_path / "s.db"), [lab.members[2].host])
+    lab.members[2] = off
+    kept = {member.host.name: set(member.kept) for member in lab.members}
+    for cluster, stranger in (("5", False), ("77", True)):
+        off.cluster = cluster
+        off.dies_at = "reopen"
+        with pytest.raises(ApplyError):
+            lab.etcd().undo()
+        assert (": >/var/lib/k8sha/restore/stranger/stranger" in off.tried) == stranger
+        for member in lab.members:  # as if it had not been tried
+            member.state, member.kept = {}, set(kept[member.host.name])
 
 
 def test_a_leftover_that_never_stopped_anybody_stands_in_nobodys_way(tmp_path: Path) -> None:
