@@ -191,7 +191,9 @@ class _Restore:
             return
         identity = next((each.identity for each in standing.values() if each.identity), "")
         names = [each.name or host.name for host, each in standing.items()] + [host.name for host in self.off]
-        found = list(facts.problems(self.file.source, names=names, identity=identity))
+        peers = [each.peer_url or _peer_url(host.address) for host, each in standing.items()]
+        peers += [_peer_url(host.address) for host in self.off]
+        found = list(facts.problems(self.file.source, names=names, peers=peers, identity=identity))
         yield from found
         descriptor, now = self.file.descriptor, {each.cluster_id for each in standing.values() if each.cluster_id}
         if found or (identity and facts.identity) or descriptor is None or not (descriptor.cluster_id and now):

@@ -10,6 +10,7 @@ import hashlib
 import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from attrs import frozen
 
@@ -115,11 +116,14 @@ class SnapshotFacts:
             refused=refused,
         )
 
-    def problems(self, subject: str, *, names: Iterable[str] = (), identity: str = "") -> Iterator[Problem]:
+    def problems(
+        self, subject: str, *, names: Iterable[str] = (), peers: Iterable[str] = (), identity: str = ""
+    ) -> Iterator[Problem]:
         """Why it must not be used; nothing where it may be.
 
-        ``names`` are those of the members that it is meant for, ``identity`` what that cluster has under ``IDENTITY``,
-        if that is known. A snapshot that carries another identity, or knows none of these names, is another cluster's.
+        ``names`` and ``peers`` (URLs) are those of the members that it is meant for, ``identity`` what that cluster has
+        under ``IDENTITY``, if that is known. A snapshot that carries another identity, or knows none of these names, or
+        none of these addresses, is another cluster's: many clusters call their members alike.
         """
         if self.refused:
             yield Problem(subject, self.refused, _REMEDIES.get(self.code, "run again"))
@@ -131,13 +135,23 @@ class SnapshotFacts:
                 f"is of another cluster: it carries the identity {self.identity}, and here is {identity}",
                 "give a snapshot of this cluster",
             )
-        elif not (identity and self.identity) and names and known and not known & set(names):
-            yield Problem(
-                subject,
-                f"is of another cluster: its members are {', '.join(sorted(known))}, and here are "
-                f"{', '.join(sorted(names))}",
-                "give a snapshot of this cluster",
-            )
+            return
+        if identity and self.identity:
+            return
+        at = _addresses(url for _, urls in self.members for url in urls.split(","))
+        for its, here in ((known, set(names)), (at, _addresses(peers))):
+            if its and here and not its & here:
+                yield Problem(
+                    subject,
+                    f"is of another cluster: its members are {', '.join(sorted(its))}, and here are "
+                    f"{', '.join(sorted(here))}",
+                    "give a snapshot of this cluster; or, if it is one, say so with another_cluster=True",
+                )
+                return
+
+
+def _addresses(urls: Iterable[str]) -> set[str]:
+    return {name for url in urls if (name := urlsplit(url).hostname)}
 
 
 def local_problems(path: Path | str) -> Iterator[Problem]:

@@ -363,7 +363,11 @@ def test_a_leftover_that_never_stopped_anybody_stands_in_nobodys_way(tmp_path: P
     [
         ("size 1024\nrefused newer: it was made by etcd 3.6, and here is etcd 3.5.30\n", "made by etcd 3.6"),
         ("size 1024\nrevision 4\n", "did not come to an end"),
-        (GOOD.replace("m1 ", "elsewhere "), "of another cluster"),
+        (GOOD.replace("m1 ", "elsewhere "), "of another cluster: its members are elsewhere, and here are m1, m2, m3"),
+        (
+            GOOD.replace(".56.", ".77."),
+            r"of another cluster: its members are 192.168.77.11, and .* another_cluster=True",
+        ),
     ],
 )
 def test_what_a_host_finds_wrong_is_refused_and_nothing_is_left(facts: str, said: str, tmp_path: Path) -> None:
