@@ -26,7 +26,7 @@ class Standing:
     that are over, by the names that they have on disk, and ``kept`` the ids whose old data are still there.
 
     ``revision``, ``cluster_id`` and ``identity`` are what its member answers, 0 and empty where it does not. ``free``
-    is in bytes, on the disk of the data.
+    is in bytes, on the disk of the data; ``apart`` on the disk of what we keep, where that is another one.
     """
 
     record: Record | None = None
@@ -39,6 +39,7 @@ class Standing:
     name: str = ""
     peer_url: str = ""
     free: int = 0
+    apart: int | None = None
 
     @classmethod
     def parse(cls, seen: bytes) -> Standing:
@@ -62,6 +63,7 @@ class Standing:
             name=last.get("name", ""),
             peer_url=last.get("peer_url", ""),
             free=int(last.get("free", "0")),
+            apart=int(last["apart"]) if "apart" in last else None,
         )
 
 
@@ -105,8 +107,13 @@ done
 printf 'status %s\\n' "$(ask maintenance/status '{{}}')"
 printf 'identity %s\\n' "$(ask kv/range '{{"key":"{_KEY}","serializable":true}}')"
 {own if self.access.stacked else ":"}
-place={DATA}; while [ ! -d "$place" ]; do place=${{place%/*}}; done
-echo "free $(stat -f -c '%a * %S' "${{place:-/}}" | awk '{{ printf "%.0f", $1 * $3 }}')\""""
+place() {{ place=$1; while [ ! -d "$place" ]; do place=${{place%/*}}; done; place=${{place:-/}}; }}
+free() {{ stat -f -c '%a * %S' "$place" | awk '{{ printf "%.0f", $1 * $3 }}'; }}
+place {DATA}
+echo "free $(free)"
+disk=$(stat -L -c %d "$place")
+place {PLACE}
+if [ "$(stat -L -c %d "$place")" != "$disk" ]; then echo "apart $(free)"; fi"""
 
     def diff(self, seen: bytes) -> Diff:
         return Diff()

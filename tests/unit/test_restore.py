@@ -19,6 +19,7 @@ from k8sha.etcd.agreed import Agreed
 from k8sha.etcd.data import Exchanged, Prepared, PutBack
 from k8sha.etcd.fence import UnitFenced, UnitRuns
 from k8sha.etcd.record import WEEK, Closed, Forgotten, Record, Written, bump_for
+from k8sha.etcd.refusals import no_room
 from k8sha.etcd.restored import Restored
 from k8sha.etcd.standing import Looked, Standing
 from k8sha.etcd.undo import Reopened
@@ -64,6 +65,8 @@ class Member:
     stranger: bool = False
     cluster: str = "77"
     tried: str = ""
+    version: str = "3.5.30"
+    raises: bool = True
 
     @property
     def host(self) -> Host:
@@ -159,14 +162,16 @@ class Member:
         if "k8sha-restored-" in text:
             id = text.partition("/k8sha-restored-")[2][:8]
             made = "exchange" in self.state or f"/k8sha-restored-{id}" in self.state.get("new data", "")
-            return "made\nraised" if made else ""
+            return ("made\nraised" if self.raises else "made") if made else ""
         if "endpoint hashkv" in text:
             return self._whole(text)
         if "snapshot.db" in text:
             return f"{SUMS[0]} 0600" if SUMS[0] in self.state.get("upload", "") else ""
         if 'echo "wanted' in text:
             return (
-                "version 3.5.30\nsource file\nfound 1\nstamp 1\nwanted file" if "programs" in self.state else "absent"
+                f"version {self.version}\nsource file\nfound 1\nstamp 1\nwanted file"
+                if "programs" in self.state
+                else "absent"
             )
         raise AssertionError(text)
 
@@ -415,9 +420,48 @@ def test_a_file_that_is_not_there_touches_no_host(tmp_path: Path) -> None:
 def test_too_little_room_anywhere_is_refused(tmp_path: Path) -> None:
     lab = Lab.of(3)
     lab.members[2].free = 100 << 20
-    with pytest.raises(PreflightError, match="m3: 100 MiB are free"):
+    with pytest.raises(PreflightError, match="m3: 100 MiB are free beside etcd's data"):
         lab.restore(snapshot(tmp_path / "s.db"))
     assert lab.journal == []
+
+
+def test_room_is_for_the_snapshot_its_trial_and_the_new_data() -> None:
+    hosts = [Host(f"m{at}", f"192.168.56.1{at}") for at in (1, 2)]
+    mib = 1 << 20
+
+    def told(free: int, apart: int | None = None) -> list[str]:
+        standing = Standing(free=free * mib, apart=None if apart is None else apart * mib)
+        return [str(problem) for problem in no_room(dict.fromkeys(hosts, standing), 100 * mib)]
+
+    assert told(428) == []
+    assert [each.partition(",")[0] for each in told(427)] == [
+        "m1: 427 MiB are free beside etcd's data",
+        "m2: 427 MiB are free beside etcd's data",
+    ]
+    assert told(328, 428) == []
+    (first,) = told(328, 427)
+    assert "m1: 427 MiB are free below /var/lib/k8sha, and a restore needs 428" in first
+    assert len(told(328, 99)) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"version": "3.4.27"}, "m3: has etcd 3.4.27, and the snapshot was made by etcd 3.5"),
+        ({"raises": False}, "m3: its etcd 3.5.30 can't raise the revision in a restore, and other members' can"),
+    ],
+)
+def test_what_one_hosts_etcd_lacks_is_refused_before_anybody_stops(
+    change: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    lab = Lab.of(3)
+    for name, value in change.items():
+        setattr(lab.members[2], name, value)
+    lab.members[0].facts = GOOD + "cluster_version 3.5.0\n"
+    with pytest.raises(BackupError, match=said):
+        lab.restore(snapshot(tmp_path / "s.db"))
+    assert not HURTS & {did for _, did in lab.journal}
+    assert len(lab.did("forget")) == 3
 
 
 def test_who_cannot_be_reached_must_be_off_and_is_left_out_then(tmp_path: Path) -> None:
