@@ -63,7 +63,8 @@ mv -f {OPEN}/facts.new {OPEN}/facts-{self.id}"""
 
 @frozen
 class Judgement(Resource):
-    """Reads what was found out about the snapshot of a restore, open or over; nothing where this host did not judge."""
+    """Reads what was found out about the snapshot of a restore, open or over, where this host judged; and how far the
+    old cluster had come there."""
 
     id: str
 
@@ -76,7 +77,16 @@ class Judgement(Resource):
         return f"""\
 for facts in {OPEN}/{name} {PLACE}/{self.id}/{name}; do
   if [ -s "$facts" ]; then cat "$facts"; fi
+done
+for last in {OPEN}/last {PLACE}/{self.id}/last; do
+  if [ -s "$last" ]; then printf 'last %s\\n' "$(cat "$last")"; fi
 done"""
+
+    @staticmethod
+    def last(seen: bytes) -> bytes:
+        """What :class:`LastSeen` wrote on that host."""
+        lines = (line.partition(b" ") for line in seen.splitlines())
+        return next((said for name, _, said in lines if name == b"last"), b"0 0")
 
     def diff(self, seen: bytes) -> Diff:
         return Diff()

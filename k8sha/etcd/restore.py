@@ -25,7 +25,7 @@ from k8sha.etcd.record import Forgotten, Record, Written, bump_for
 from k8sha.etcd.refusals import foreign, no_room, not_raised, too_old
 from k8sha.etcd.restored import Restored, restored_notes
 from k8sha.etcd.snapshot import SnapshotFacts
-from k8sha.etcd.standing import Looked, Standing
+from k8sha.etcd.standing import LastSeen, Looked, Standing
 from k8sha.etcd.tools import EtcdTools
 from k8sha.events import Listener
 from k8sha.hosts.host import Host
@@ -62,12 +62,12 @@ def restore(
     return Restored(
         id=done.record.id,
         source=done.record.source,
-        reached=done.record.reached,
+        reached=done.reached,
         snapshot=done.facts.revision,
         revision=done.revision,
         keys=done.facts.keys,
         taken=done.record.taken,
-        begun=done.record.begun,
+        begun=done.begun,
         members=tuple(name for name, _ in done.record.members),
         left_out=done.record.left_out,
         absent=done.absent,
@@ -86,8 +86,16 @@ class _Done:
     facts: SnapshotFacts | None = None
     revision: int = 0
     raised: bool = False
+    reached: int = 0
+    begun: int = 0
     answering: float = 0.0
     absent: tuple[str, ...] = ()
+
+    def seen(self, last: Iterable[bytes]) -> None:
+        """What hosts wrote down of the old cluster before it was stopped."""
+        assert self.record is not None
+        at, begun = self.record.reached, self.record.begun
+        self.reached, self.begun = LastSeen.latest(last, revision=at, begun=begun, now=int(time.time()))
 
     def are_absent(self, nodes: tuple[str, ...]) -> None:
         """These nodes took no part."""
@@ -122,13 +130,15 @@ class _Restore:
             return
         done.facts, done.raised = yield from self._make_ready(record, standing)
         exchanged = Exchanged(record.id, owner=self.members.owner)
-        stop = self.members.fence("exchanged", "fencing")
-        yield Stage("stop the old, new data in place", {host: (stop, exchanged) for host in self.hosts})
+        last, stop = LastSeen(self.members.access), self.members.fence("exchanged", "fencing")
+        work = {host: (last, stop, exchanged) for host in self.hosts}
+        outcome = yield Stage("stop the old, new data in place", work)
+        done.seen(outcome.of(host.name, last.key) for host in self.hosts)
         clients = self.members.clients_in(self.alive)
         past = f"started-{record.id}"
         if clients:  # after the members, whose marks say that a restore is open
             yield Stage("stop API servers", {host: (Fenced(until=past),) for host in clients})
-        agreed = self.members.agreed(self.hosts, above=record.reached if done.raised else 0)
+        agreed = self.members.agreed(self.hosts, above=done.reached if done.raised else 0)
         outcome = yield Stage("start etcd", {host: (self.members.start(), agreed) for host in self.hosts})
         done.revision = max(agreed.whole(outcome.of(host.name, agreed.key)).revision for host in self.hosts)
         done.answered()
@@ -152,6 +162,7 @@ class _Restore:
         judgement, agreed = Judgement(record.id), self.members.agreed(self.hosts)
         outcome = yield Stage("what was made", {host: (judgement, agreed) for host in self.hosts})
         said = [outcome.of(host.name, judgement.key) for host in self.hosts]
+        done.seen(judgement.last(each) for each in said)
         done.facts = SnapshotFacts.parse(max(said, key=len))
         done.revision = max(agreed.whole(outcome.of(host.name, agreed.key)).revision for host in self.hosts)
         done.raised = done.revision >= record.bump
@@ -206,8 +217,9 @@ class _Restore:
         return foreign(facts, self.file, standing, members | off)
 
     def _record(self, standing: dict[Host, Standing]) -> Record:
-        """The restore that is open on these hosts, if it is this one; else a new one. Raises PreflightError where
-        another is half-way, or the disks are too small."""
+        """The restore that has begun to stop these hosts, if it is this one; else a new one, for what an older one knew
+        of the cluster is no longer true. Raises PreflightError where another is half-way, or the disks are too small.
+        """
         urls = {each.name or host.name: each.peer_url or _peer_url(host.address) for host, each in standing.items()}
         for host, each in standing.items():
             if "undoing" in each.marks:
@@ -223,9 +235,6 @@ class _Restore:
         problems = list(no_room(standing, self.file.size))
         if problems:
             raise PreflightError(problems)
-        for begun in (each.record for each in standing.values()):
-            if begun is not None and begun.sha256 == self.file.sha256 and dict(begun.members) == urls:
-                return begun
         bumps = [one.bump for each in standing.values() for _, one in each.closed]
         reached = max([each.revision for each in standing.values()] + bumps)
         now = time.time()

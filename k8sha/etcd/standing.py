@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from attrs import frozen
@@ -15,7 +16,7 @@ from k8sha.etcd.snapshot import IDENTITY
 from k8sha.report import Diff
 from k8sha.resources.resource import Resource
 
-__all__ = ["Looked", "Standing"]
+__all__ = ["LastSeen", "Looked", "Standing"]
 
 _KEY = base64.b64encode(IDENTITY.encode()).decode()
 
@@ -120,3 +121,38 @@ if [ "$(stat -L -c %d "$place")" != "$disk" ]; then echo "apart $(free)"; fi"""
 
     def apply(self) -> str:
         return ":"
+
+
+@frozen
+class LastSeen(Resource):
+    """How far the old cluster had come, and when that was: written down on this host just before its member is stopped,
+    so that what is lost is told to the last write. Until it is stopped, what was written is no answer."""
+
+    access: Access
+
+    @property
+    def key(self) -> str:
+        return "how far the old cluster came"
+
+    def probe(self) -> str:
+        last = f"if [ -s {OPEN}/last ]; then cat {OPEN}/last; else echo 0 0; fi"
+        return f"if [ -e {OPEN}/fencing ]; then {last}; fi"
+
+    def diff(self, seen: bytes) -> Diff:
+        return Diff() if seen.strip() else Diff.of(f"+ {OPEN}/last")
+
+    def apply(self) -> str:
+        return f"""\
+said=$({self.access.curl} https://127.0.0.1:2379/v3/maintenance/status -d '{{}}' 2>/dev/null || echo)
+at=$(printf '%s' "$said" | tr -d ' \\n' | sed -n 's/.*"revision":"\\([0-9]*\\)".*/\\1/p')
+printf '%s %s\\n' "${{at:-0}}" "$(date +%s)" >{OPEN}/last.new
+sync {OPEN}/last.new
+mv -f {OPEN}/last.new {OPEN}/last"""
+
+    @staticmethod
+    def latest(seen: Iterable[bytes], *, revision: int, begun: int, now: int) -> tuple[int, int]:
+        """The highest revision and the latest time of these and the given ones; a clock that runs ahead adds none."""
+        for each in seen:
+            at, when = (int(word) for word in each.split()[:2])
+            revision, begun = max(revision, at), max(begun, min(when, now))
+        return revision, begun

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from attrs import evolve, frozen
 
-from k8sha.etcd.access import DATA
-from k8sha.etcd.data import Exchanged, KeptDeleted, PutBack
+from k8sha.etcd.access import DATA, Access
+from k8sha.etcd.data import Exchanged, Judgement, KeptDeleted, PutBack
 from k8sha.etcd.record import Closed, Record, Written
+from k8sha.etcd.standing import LastSeen, Looked, Standing
 from k8sha.etcd.undo import Reopened
 from k8sha.report import Diff
 from k8sha.resources.resource import STATE, Resource
@@ -259,6 +260,52 @@ def test_a_leftover_that_changed_nothing_makes_way_for_the_undoing(make: Callabl
 
     for disk in killed_anywhere(leftover, undo):
         assert disk.found == {".": "old", f"k8sha-undone-{RECORD.id}": "new"}
+
+
+CURL = """\
+#!/bin/sh
+printf '{"header":{"cluster_id":"77","member_id":"1",\\n"revision":"%s"},"version":"3.5.30"}' "$REVISION"
+"""
+
+
+def test_what_the_old_cluster_came_to_is_written_down_until_it_is_stopped(make: Callable[[], Disk]) -> None:
+    disk, last = make(), LastSeen(Access(stacked=False))
+    disk.open()
+    for revision in ("120", "121"):
+        (disk._tools / "curl").write_text(CURL.replace("$REVISION", revision))
+        (disk._tools / "curl").chmod(0o755)
+        assert last.diff(disk.run(last.probe()))
+        disk.run(last.apply())
+    disk.do(FENCED)
+    said = disk.run(last.probe())
+    assert LastSeen.latest([said], revision=0, begun=0, now=1 << 40)[0] == 121
+    (disk._tools / "curl").write_text("#!/bin/sh\nexit 7\n")
+    disk.run(last.apply())
+    assert disk.run(last.probe()).startswith(b"0 ")
+    (disk.state / "restore" / "open" / "last").unlink()
+    assert disk.run(last.probe()) == b"0 0\n"
+    disk.do(Closed(RECORD.id))
+    assert Judgement.last(disk.run(Judgement(RECORD.id).probe())) == b"0 0"
+    (disk.state / "restore" / RECORD.id / "last").write_text("121 5\n")
+    assert Judgement.last(disk.run(Judgement(RECORD.id).probe())) == b"121 5"
+
+
+def test_a_record_that_stopped_nobody_leaves_nothing_to_the_next(make: Callable[[], Disk]) -> None:
+    disk = make()
+    disk.open("last", "raised", f"facts-{RECORD.id}")
+    disk.do(Written(OTHER))
+    assert sorted(each.name for each in (disk.state / "restore" / "open").iterdir()) == ["record.json"]
+
+
+def test_a_host_tells_how_it_stands(make: Callable[[], Disk]) -> None:
+    disk = restored(make)
+    disk.open("fencing")
+    seen = Standing.parse(disk.run(Looked(Access(stacked=False)).probe()))
+    assert (seen.record, seen.closed) == (RECORD, ((RECORD.id, RECORD),))
+    assert (seen.marks, seen.kept) == (frozenset({"fencing"}), frozenset({RECORD.id}))
+    assert seen.free > 0
+    assert seen.apart is None
+    assert seen.revision == 0
 
 
 def test_only_what_restores_kept_is_deleted(make: Callable[[], Disk]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from k8sha.etcd.fence import UnitFenced, UnitRuns
 from k8sha.etcd.record import WEEK, Closed, Forgotten, Record, Written, bump_for
 from k8sha.etcd.refusals import no_room
 from k8sha.etcd.restored import Restored
-from k8sha.etcd.standing import Looked, Standing
+from k8sha.etcd.standing import LastSeen, Looked, Standing
 from k8sha.etcd.undo import Reopened
 from k8sha.facts import FACTS
 from k8sha.hosts.program import Began, Did, End, Frame, Program, Saw
@@ -67,6 +68,7 @@ class Member:
     tried: str = ""
     version: str = "3.5.30"
     raises: bool = True
+    late: int = 0
 
     @property
     def host(self) -> Host:
@@ -96,6 +98,7 @@ class Member:
     def _named(self, text: str) -> str:
         marks = {
             "another restore is half-way": "record",
+            "restore/open/last.new": "last seen",
             "facts.new": "judge",
             "snapshot restore": "new data",
             ": >/var/lib/k8sha/restore/open/exchanged": "exchange",
@@ -115,6 +118,10 @@ class Member:
         self.state[what] = text
         if what == "fence" and "reopen" in self.state:
             self.state.pop("start", None)
+        if what == "last seen":
+            self.state[what] = f"{self.revision + self.late} {int(time.time())}"
+        if what == "record":
+            self.state = {name: text for name, text in self.state.items() if name in ("record", "programs", "upload")}
         if what == "exchange":
             self.kept.add(json.loads(self._record())["id"])
         if what == "put back":
@@ -123,7 +130,7 @@ class Member:
             name = text.rpartition("/restore/")[2].strip()
             self.closed.pop(name.removesuffix("-undone"), None)
             self.closed[name] = self._record()
-            self.state = {"judge": self.state.get("judge", "")}
+            self.state = {name: self.state.get(name, "") for name in ("judge", "last seen")}
         if what == "forget":
             self.state = {}
 
@@ -145,6 +152,7 @@ class Member:
             UnitFenced(until="put-back").probe(): lambda: (
                 "" if {"put back", "fence"} & self.state.keys() and "start" not in self.state else "etcd.service runs"
             ),
+            LastSeen(access).probe(): lambda: self.state.get("last seen", "0 0") if "fence" in self.state else "",
             Exchanged("").probe(): lambda: "yes" if "exchange" in self.state else "",
             PutBack("").probe(): lambda: (
                 ("done\n" if "put back" in self.state else "") + ("" if self.stranger else "member")
@@ -156,7 +164,8 @@ class Member:
         }
         if "/facts-" in text:
             id = text.partition("/facts-")[2][:8]
-            return self.facts if f"/facts-{id}" in self.state.get("judge", "") else ""
+            last = f"last {self.state['last seen']}\n" if self.state.get("last seen") and "/last" in text else ""
+            return last + (self.facts if f"/facts-{id}" in self.state.get("judge", "") else "")
         if text in fixed:
             return fixed[text]()
         if "k8sha-restored-" in text:
@@ -275,11 +284,37 @@ def test_dying_anywhere_and_running_again_ends_right(at: str, who: int, tmp_path
     with pytest.raises(ApplyError):
         lab.restore(path)
     begun = {text for member in lab.members if (text := member._record())}
+    stopped = at not in ("record", "programs", "upload", "judge", "new data")
     done = lab.restore(path)
     assert len(lab.did("exchange")) == (4 if at == "exchange" else 3)  # never twice on one host
-    if at not in ("record", "close"):
+    if stopped and at != "close":
         assert begun == {json.dumps({**json.loads(next(iter(begun))), "id": done.id}, sort_keys=True)}
+    elif not stopped:  # what was written down before is not true for ever
+        assert done.id not in {json.loads(text)["id"] for text in begun}
     assert all("record" not in member.state for member in lab.members)
+
+
+@pytest.mark.parametrize("at", ["", "exchange", "start", "close"])
+def test_what_was_written_until_the_fence_is_told_as_lost(at: str, tmp_path: Path) -> None:
+    """Also by a later run: the hosts have written it down."""
+    lab = Lab.of(3)
+    lab.members[1].late = 20
+    path = snapshot(tmp_path / "s.db")
+    if at:
+        lab.members[2].dies_at = at
+        with pytest.raises(ApplyError):
+            lab.restore(path)
+    done = lab.restore(path)
+    assert (done.reached, done.lost) == (120, 79)
+    for member in lab.members:
+        own = [did for name, did in lab.journal if name == member.host.name]
+        assert own.index("new data") < own.index("last seen") == own.index("fence") - 1
+
+
+def test_the_last_sight_is_the_highest_and_no_clock_that_runs_ahead_counts() -> None:
+    seen = (b"120 1005\n", b"0 0\n", b"119 9999\n")
+    assert LastSeen.latest(seen, revision=100, begun=1000, now=1010) == (120, 1010)
+    assert LastSeen.latest((), revision=100, begun=1000, now=1010) == (100, 1000)
 
 
 def test_another_snapshot_is_refused_while_one_is_half_way_and_undo_makes_way(tmp_path: Path) -> None:
