@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 _API = "kube-apiserver"
+_MARKER = "/api/v1/namespaces/kube-system/configmaps/k8sha-backup"
 
 
 def stacked_members(masters: tuple[Host, ...], workers: Iterable[Host], endpoint: Endpoint) -> Members:
@@ -76,7 +77,7 @@ def _after(whole: Whole, endpoint: Endpoint, masters: tuple[Host, ...], alive: t
     if not masters:
         return
     first = masters[0]
-    serves = EndpointServes(endpoint, whole.revision)
+    serves = EndpointServes(endpoint, whole.revision, whole.marker, whole.since)
     served = {host: (StaticPods((_API,)), *((serves,) if host == first else ())) for host in masters}
     yield Stage("start API servers, until the endpoint answers", served)
     whole.answered()
@@ -95,13 +96,17 @@ def _after(whole: Whole, endpoint: Endpoint, masters: tuple[Host, ...], alive: t
 
 @frozen
 class EndpointServes(Condition):
-    """Through the cluster's endpoint an API server answers from an etcd that is at ``revision`` or later.
+    """Through the cluster's endpoint an API server answers from an etcd that is at ``revision`` or later, and that has
+    the snapshot's ``marker``, if that has one: the ConfigMap that each backup writes. A later backup's, written after
+    revision ``since``, is as good.
 
     A list that asks for no revision is read by quorum, so the one in the answer is etcd's own at that moment.
     """
 
     endpoint: Endpoint
     revision: int
+    marker: str = ""
+    since: int = 0
     interval: float = field(default=0.2, kw_only=True)
 
     @property
@@ -111,19 +116,41 @@ class EndpointServes(Condition):
     def probe(self) -> str:
         host = self.endpoint.address or self.endpoint.host
         server = f"https://{Endpoint(host, self.endpoint.port)}"
+        asked = f"{_asked(server, '/api/v1/namespaces?limit=1')} 2>&1 || echo ' (no answer)'"
+        if not self.marker:
+            return asked
+        # Only once there is an answer: what it would say before is known.
         return f"""\
-kubectl --kubeconfig={ADMIN_CONF} --server={server} --tls-server-name=kubernetes --request-timeout=5s \\
-  get --raw '/api/v1/namespaces?limit=1' 2>&1 || echo ' (no answer)'"""
+said=$({asked})
+printf '%s\\n' "$said"
+case $said in *'"resourceVersion"'*) {_asked(server, _MARKER)} 2>&1 || echo ;; esac"""
 
     def diff(self, seen: bytes) -> Diff:
-        text = seen.decode(errors="replace")
+        text, _, marker = seen.decode(errors="replace").strip().partition("\n")
         try:
             found = int(json.loads(text)["metadata"]["resourceVersion"])
         except (ValueError, KeyError, TypeError):
-            return Diff.of(" ".join(text.split())[-300:] or "no answer")
+            return Diff.of(" ".join(f"{text} {marker}".split())[-300:] or "no answer")
         if found < self.revision:
             return Diff.of(f"what answers there is at revision {found}, and the restored etcd at {self.revision}")
-        return Diff()
+        return self._marked(marker) if self.marker else Diff()
+
+    def _marked(self, text: str) -> Diff:
+        try:
+            item = json.loads(text)
+            found, at = str(item["data"]["marker"]), int(item["metadata"]["resourceVersion"])
+        except (ValueError, KeyError, TypeError):
+            return Diff.of(f"the backup's marker is not there: {' '.join(text.split())[-200:] or 'no answer'}")
+        if found == self.marker or at > self.since:
+            return Diff()
+        return Diff.of(f"the backup's marker there is {found}, and the snapshot's {self.marker}")
+
+
+def _asked(server: str, path: str) -> str:
+    return (
+        f"kubectl --kubeconfig={ADMIN_CONF} --server={server} --tls-server-name=kubernetes --request-timeout=5s \\\n"
+        f"  get --raw '{path}'"
+    )
 
 
 @frozen

@@ -153,6 +153,8 @@ class _Restore:
                     revision=done.revision,
                     answered=done.answered,
                     absent=done.are_absent,
+                    marker=done.facts.shown,
+                    since=max(done.facts.trial_revision, done.reached if done.raised else 0),
                 )
             )
         yield from self.members.over(record.id, self.alive)

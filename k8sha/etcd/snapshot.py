@@ -61,7 +61,8 @@ class SnapshotFacts:
     ``size`` is in bytes. ``hash`` and ``total_keys`` are those of ``snapshot status``, which counts what lies in the
     file; ``keys`` is how many keys a member made of it has, and ``trial_revision`` the revision it is at. ``etcd`` is
     the version that tried it, ``made_by`` the newest minor version that the file speaks of. ``members`` are names and
-    peer URLs that the file holds, perhaps with some that have left.
+    peer URLs that the file holds, perhaps with some that have left. ``shown`` is the marker in the ConfigMap of the
+    snapshot, where that has one that can be read.
     """
 
     size: int = 0
@@ -75,6 +76,7 @@ class SnapshotFacts:
     trial_revision: int = 0
     keys: int = 0
     marker: str = ""
+    shown: str = ""
     identity: str = ""
     verified: bool = False
     code: str = ""
@@ -110,6 +112,7 @@ class SnapshotFacts:
             made_by=max(made, key=etcd_release, default=""),
             members=tuple(members),
             marker=found.get("marker", ""),
+            shown=found.get("shown", ""),
             identity=found.get("identity", ""),
             verified=not code,
             code=code,

@@ -26,6 +26,7 @@ RECORD = Record(
     begun=1_760_000_600,
     source="snapshot.db",
 )
+MARKER = '{"id":"0a1b","time":"2026-11-30T06:00:00Z","host":"master-2"}'
 STACKED, OWN = Access(stacked=True), Access(stacked=False)
 
 RESTORE_SAMPLES: dict[str, Resource] = {
@@ -38,6 +39,7 @@ RESTORE_SAMPLES: dict[str, Resource] = {
     "restore-closed": Closed("0a1b2c3d"),
     "restore-controllers-healthy": ControllersHealthy(),
     "restore-endpoint-serves": EndpointServes(Endpoint("192.168.56.100"), 1_000_005_000),
+    "restore-endpoint-serves-marked": EndpointServes(Endpoint("192.168.56.100"), 1_000_005_000, MARKER, 9700),
     "restore-exchanged": Exchanged("0a1b2c3d"),
     "restore-fenced": Fenced(),
     "restore-forgotten": Forgotten(),
