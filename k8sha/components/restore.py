@@ -8,12 +8,12 @@ kube-proxy and the pod network's, with CoreDNS.
 from __future__ import annotations
 
 import json
-import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from attrs import field, frozen
 
 from k8sha.component import Stages
+from k8sha.components.agents import AgentsAnew, AgentsReplaced, AgentsRun, AgentsSeen
 from k8sha.components.masters import ADMIN_CONF, ApiReady
 from k8sha.endpoint import Endpoint
 from k8sha.etcd.access import Access
@@ -27,8 +27,6 @@ from k8sha.stage import Stage
 
 __all__ = [
     "PODS_OF_CGROUPS",
-    "AgentsAnew",
-    "AgentsRun",
     "ControllersHealthy",
     "EndpointServes",
     "KubeletAnew",
@@ -38,7 +36,7 @@ __all__ = [
 ]
 
 _API = "kube-apiserver"
-_MARK = "k8sha-restored"
+_MARKER = "/api/v1/namespaces/kube-system/configmaps/k8sha-backup"
 
 
 def stacked_members(masters: tuple[Host, ...], workers: Iterable[Host], endpoint: Endpoint) -> Members:
@@ -79,7 +77,7 @@ def _after(whole: Whole, endpoint: Endpoint, masters: tuple[Host, ...], alive: t
     if not masters:
         return
     first = masters[0]
-    serves = EndpointServes(endpoint, whole.revision)
+    serves = EndpointServes(endpoint, whole.revision, whole.marker, whole.since)
     served = {host: (StaticPods((_API,)), *((serves,) if host == first else ())) for host in masters}
     yield Stage("start API servers, until the endpoint answers", served)
     whole.answered()
@@ -88,20 +86,27 @@ def _after(whole: Whole, endpoint: Endpoint, masters: tuple[Host, ...], alive: t
     work: dict[Host, tuple[Resource, ...]] = {host: (KubeletAnew(whole.id),) for host in alive}
     work |= {host: controllers for host in masters}  # their own kubelets were stopped, and started with etcd
     yield Stage("start controllers, and other kubelets anew", work)
-    agents, nodes = AgentsAnew(whole.id, first.address), tuple(host.name for host in alive)
-    yield Stage("agents", {first: (agents, AgentsRun(whole.id, first.address, nodes))})
+    nodes = tuple(host.name for host in alive)
+    yield Stage("agents", {first: (AgentsAnew(whole.id, first.address), AgentsSeen(whole.id, first.address))})
+    run = AgentsRun(whole.id, first.address, nodes)
+    outcome = yield Stage("agents run", {first: (AgentsReplaced(whole.id, first.address, nodes), run)})
+    whole.absent(run.absent(outcome.of(first.name, run.key)))
     yield Stage("pods that no longer are", {host: (NoPhantoms(host.name),) for host in alive})
 
 
 @frozen
 class EndpointServes(Condition):
-    """Through the cluster's endpoint an API server answers from an etcd that is at ``revision`` or later.
+    """Through the cluster's endpoint an API server answers from an etcd that is at ``revision`` or later, and that has
+    the snapshot's ``marker``, if that has one: the ConfigMap that each backup writes. A later backup's, written after
+    revision ``since``, is as good.
 
     A list that asks for no revision is read by quorum, so the one in the answer is etcd's own at that moment.
     """
 
     endpoint: Endpoint
     revision: int
+    marker: str = ""
+    since: int = 0
     interval: float = field(default=0.2, kw_only=True)
 
     @property
@@ -111,19 +116,41 @@ class EndpointServes(Condition):
     def probe(self) -> str:
         host = self.endpoint.address or self.endpoint.host
         server = f"https://{Endpoint(host, self.endpoint.port)}"
+        asked = f"{_asked(server, '/api/v1/namespaces?limit=1')} 2>&1 || echo ' (no answer)'"
+        if not self.marker:
+            return asked
+        # Only once there is an answer: what it would say before is known.
         return f"""\
-kubectl --kubeconfig={ADMIN_CONF} --server={server} --tls-server-name=kubernetes --request-timeout=5s \\
-  get --raw '/api/v1/namespaces?limit=1' 2>&1 || echo ' (no answer)'"""
+said=$({asked})
+printf '%s\\n' "$said"
+case $said in *'"resourceVersion"'*) {_asked(server, _MARKER)} 2>&1 || echo ;; esac"""
 
     def diff(self, seen: bytes) -> Diff:
-        text = seen.decode(errors="replace")
+        text, _, marker = seen.decode(errors="replace").strip().partition("\n")
         try:
             found = int(json.loads(text)["metadata"]["resourceVersion"])
         except (ValueError, KeyError, TypeError):
-            return Diff.of(" ".join(text.split())[-300:] or "no answer")
+            return Diff.of(" ".join(f"{text} {marker}".split())[-300:] or "no answer")
         if found < self.revision:
             return Diff.of(f"what answers there is at revision {found}, and the restored etcd at {self.revision}")
-        return Diff()
+        return self._marked(marker) if self.marker else Diff()
+
+    def _marked(self, text: str) -> Diff:
+        try:
+            item = json.loads(text)
+            found, at = str(item["data"]["marker"]), int(item["metadata"]["resourceVersion"])
+        except (ValueError, KeyError, TypeError):
+            return Diff.of(f"the backup's marker is not there: {' '.join(text.split())[-200:] or 'no answer'}")
+        if found == self.marker or at > self.since:
+            return Diff()
+        return Diff.of(f"the backup's marker there is {found}, and the snapshot's {self.marker}")
+
+
+def _asked(server: str, path: str) -> str:
+    return (
+        f"kubectl --kubeconfig={ADMIN_CONF} --server={server} --tls-server-name=kubernetes --request-timeout=5s \\\n"
+        f"  get --raw '{path}'"
+    )
 
 
 @frozen
@@ -166,122 +193,6 @@ class KubeletAnew(Resource):
 
     def apply(self) -> str:
         return f"systemctl restart kubelet\nmkdir -p -m 0700 {PLACE}\n: >{self._mark}"
-
-
-_COLUMNS = (
-    ".kind",
-    ".metadata.namespace",
-    ".metadata.name",
-    ".spec.template.spec.hostNetwork",
-    ".spec.template.metadata.labels.k8s-app",
-    f".spec.template.metadata.annotations.{_MARK}",
-    ".metadata.generation",
-    ".status.observedGeneration",
-    ".status.desiredNumberScheduled",
-    ".status.updatedNumberScheduled",
-    ".status.numberAvailable",
-    ".spec.replicas",
-    ".status.updatedReplicas",
-    ".status.availableReplicas",
-)
-
-
-@frozen
-class _Agent:
-    """A DaemonSet or Deployment whose pods must be started anew, and how far that is."""
-
-    kind: str
-    namespace: str
-    name: str
-    mark: str
-    seen: bool
-    wanted: int
-    fresh: int
-    available: int
-
-
-def _listing(address: str) -> str:
-    columns = "|".join(f"{{{column}}}" for column in _COLUMNS)
-    template = f'{{range .items[*]}}agent|{columns}{{"\\n"}}{{end}}'
-    return f"{_kubectl(address)} get daemonsets,deployments -A -o jsonpath={shlex.quote(template)}"
-
-
-def _kubectl(address: str) -> str:
-    host = f"[{address}]" if ":" in address else address
-    return f"kubectl --kubeconfig={ADMIN_CONF} --server=https://{host}:6443 --request-timeout=20s"
-
-
-def _agents(seen: bytes) -> Iterator[_Agent]:
-    for line in seen.decode(errors="replace").splitlines():
-        head, *words = line.split("|")
-        if head != "agent" or len(words) != len(_COLUMNS):
-            continue
-        kind, namespace, name, network, app, mark, generation, observed, *numbers = words
-        if network != "true" and app != "kube-dns":
-            continue
-        counts = [int(number or 0) for number in (numbers[:3] if kind == "DaemonSet" else numbers[3:])]
-        yield _Agent(kind.lower(), namespace, name, mark, generation == observed, *counts)
-
-
-@frozen
-class AgentsAnew(Resource):
-    """The pods of every DaemonSet and Deployment in the hosts' network, and of CoreDNS, are of a revision that was made
-    after the restore of this id, by a mark in their template. They are exchanged as their own strategy has it."""
-
-    id: str
-    address: str
-
-    @property
-    def key(self) -> str:
-        return "agents started anew"
-
-    def probe(self) -> str:
-        return f"{{ {_listing(self.address)} 2>&1 || echo 'the API server does not answer'; }}"
-
-    def diff(self, seen: bytes) -> Diff:
-        if b"the API server does not answer" in seen:
-            return Diff.of("the API server does not answer")
-        return Diff(tuple(f"{each.namespace}/{each.name}: restart" for each in _agents(seen) if each.mark != self.id))
-
-    def apply(self) -> str:
-        patch = json.dumps({"spec": {"template": {"metadata": {"annotations": {_MARK: self.id}}}}})
-        return f"""\
-{_listing(self.address)} | while IFS='|' read -r head kind namespace name network app rest; do
-  if [ "$head" = agent ] && {{ [ "$network" = true ] || [ "$app" = kube-dns ]; }}; then
-    {_kubectl(self.address)} -n "$namespace" patch "$kind" "$name" --type=merge -p {shlex.quote(patch)} </dev/null
-  fi
-done"""
-
-
-@frozen
-class AgentsRun(Condition):
-    """Those agents run on every node that is to have them, and every one of ``nodes`` is Ready."""
-
-    id: str
-    address: str
-    nodes: tuple[str, ...]
-    patience: float = field(default=600, kw_only=True)
-
-    @property
-    def key(self) -> str:
-        return "agents and nodes are ready"
-
-    def probe(self) -> str:
-        template = '{range .items[*]}node|{.metadata.name}|{.status.conditions[?(@.type=="Ready")].status}{"\\n"}{end}'
-        return f"""\
-{{ {_listing(self.address)} && {_kubectl(self.address)} get nodes -o jsonpath={shlex.quote(template)}; }} 2>&1 \\
-  || echo 'the API server does not answer'"""
-
-    def diff(self, seen: bytes) -> Diff:
-        text = seen.decode(errors="replace")
-        if "the API server does not answer" in text:
-            return Diff.of("the API server does not answer")
-        ready = {tuple(line.split("|")[1:3]) for line in text.splitlines() if line.startswith("node|")}
-        lines = [f"{name} is not Ready" for name in self.nodes if (name, "True") not in ready]
-        for each in _agents(seen):
-            if each.mark != self.id or not each.seen or not each.wanted == each.fresh == each.available:
-                lines.append(f"{each.namespace}/{each.name}: {each.available} of {each.wanted} run")
-        return Diff(tuple(lines))
 
 
 PODS_OF_CGROUPS = (

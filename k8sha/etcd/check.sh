@@ -96,6 +96,10 @@ k8sha_trial() {
   fi
   k8sha_found=$(k8sha_ask get k8sha/backup --prefix --sort-by=MODIFY --order=DESCEND --limit=1 --print-value-only)
   if [ -n "$k8sha_found" ]; then printf 'marker %s\n' "$k8sha_found"; fi
+  # Where Kubernetes' users see a marker: of this backup, or of an earlier one.
+  k8sha_found=$(k8sha_ask get /registry/configmaps/kube-system/k8sha-backup --print-value-only |
+    LC_ALL=C grep -a -o '{"id":"[^}]*}' | head -n 1)
+  if [ -n "$k8sha_found" ]; then printf 'shown %s\n' "$k8sha_found"; fi
   k8sha_found=$(k8sha_ask get k8sha/identity --print-value-only)
   if [ -n "$k8sha_found" ]; then printf 'identity %s\n' "$k8sha_found"; fi
 }

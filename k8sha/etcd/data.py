@@ -21,6 +21,11 @@ __all__ = ["SNAPSHOT", "Exchanged", "Judgement", "KeptDeleted", "Prepared", "Pro
 
 SNAPSHOT = f"{OPEN}/snapshot.db"
 
+_ID = "[0-9a-f]" * 8
+_KEPT = f"{DATA}/k8sha-kept-{_ID} {DATA}/k8sha-undone-{_ID} {DATA}/k8sha-restored-*"
+"""What restores have kept and left, as the shell finds it. A member that was replaced, or joined anew, has its old data
+beside it under other names: they are not a restore's to delete."""
+
 
 @frozen
 class Proven(Resource):
@@ -58,7 +63,8 @@ mv -f {OPEN}/facts.new {OPEN}/facts-{self.id}"""
 
 @frozen
 class Judgement(Resource):
-    """Reads what was found out about the snapshot of a restore, open or over; nothing where this host did not judge."""
+    """Reads what was found out about the snapshot of a restore, open or over, where this host judged; and how far the
+    old cluster had come there."""
 
     id: str
 
@@ -71,7 +77,16 @@ class Judgement(Resource):
         return f"""\
 for facts in {OPEN}/{name} {PLACE}/{self.id}/{name}; do
   if [ -s "$facts" ]; then cat "$facts"; fi
+done
+for last in {OPEN}/last {PLACE}/{self.id}/last; do
+  if [ -s "$last" ]; then printf 'last %s\\n' "$(cat "$last")"; fi
 done"""
+
+    @staticmethod
+    def last(seen: bytes) -> bytes:
+        """What :class:`LastSeen` wrote on that host."""
+        lines = (line.partition(b" ") for line in seen.splitlines())
+        return next((said for name, _, said in lines if name == b"last"), b"0 0")
 
     def diff(self, seen: bytes) -> Diff:
         return Diff()
@@ -195,7 +210,9 @@ rm -rf "$new\""""
 class PutBack(Resource):
     """The data that a restore had kept are the member's again; those that it had made are kept in their turn.
 
-    A host whose member had none goes without: what it has now belongs to the cluster that is being taken back.
+    A host whose member had none goes without: what it has now belongs to the cluster that is being taken back. So does
+    one that is a stranger to the restore, or whose kept data are gone. One that the restore had not come to keeps what
+    it has; so does one whose kept data are back already, of which their empty folder tells.
     """
 
     id: str
@@ -223,7 +240,8 @@ if [ -e {DATA}/member ]; then echo member; fi"""
         return f"""\
 umask 077
 kept={DATA}/k8sha-kept-{self.id} undone={DATA}/k8sha-undone-{self.id}
-if [ -e "$kept/member" ] || [ -e "$kept/nothing" ]; then
+if [ -e "$kept/member" ] || [ -e "$kept/nothing" ] || [ -e {OPEN}/stranger ] ||
+  {{ [ -e {OPEN}/exchanged ] && [ ! -e "$kept" ]; }}; then
   if [ -e {DATA}/member ]; then
     mkdir -p "$undone"
     if [ -e "$undone/member" ]; then echo "{DATA}/member: something has run here meanwhile" >&2; exit 1; fi
@@ -232,10 +250,10 @@ if [ -e "$kept/member" ] || [ -e "$kept/nothing" ]; then
   if [ -e "$kept/member" ]; then mv -T "$kept/member" {DATA}/member; fi
 fi
 if [ -e {DATA}/member ]; then chown -R {self.owner} {DATA}/member; fi
+rm -rf {DATA}/k8sha-restored-*
 sync {DATA}
 : >{OPEN}/put-back
-sync {OPEN}
-rm -rf {DATA}/k8sha-restored-{self.id} {DATA}/k8sha-restored-{self.id}.part"""
+sync {OPEN}"""
 
 
 @frozen
@@ -251,7 +269,7 @@ class KeptDeleted(Resource):
         return 600
 
     def probe(self) -> str:
-        return f'for kept in {DATA}/k8sha-*-* {PLACE}/*; do if [ -e "$kept" ]; then echo "$kept"; fi; done'
+        return f'for kept in {_KEPT} {PLACE}/*; do if [ -e "$kept" ]; then echo "$kept"; fi; done'
 
     def diff(self, seen: bytes) -> Diff:
         return Diff(tuple(f"- {line}" for line in seen.decode(errors="replace").splitlines()))
@@ -259,5 +277,4 @@ class KeptDeleted(Resource):
     def apply(self) -> str:
         return f"""\
 if [ -e {OPEN}/fencing ]; then echo "a restore is half-way here: finish it, or undo it" >&2; exit 1; fi
-rm -rf {DATA}/k8sha-kept-* {DATA}/k8sha-undone-* {DATA}/k8sha-restored-*
-rm -rf {PLACE}"""
+rm -rf {_KEPT} {PLACE}"""

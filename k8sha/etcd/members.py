@@ -24,7 +24,10 @@ __all__ = ["Members", "Whole", "reached"]
 class Whole:
     """An etcd that is whole again on these hosts, at ``revision``, by the restore (or undoing) of this ``id``.
 
-    ``alive`` are all hosts that are reached; ``answered`` is to be called once the cluster answers its clients.
+    ``alive`` are all hosts that are reached; ``answered`` is to be called once the cluster answers its clients,
+    ``absent`` with the nodes that the cluster lists and that are none of these hosts. ``marker`` is what the backup's
+    ConfigMap holds, unless that was written later than at revision ``since``, after the old cluster's end; empty where
+    there is nothing to compare.
     """
 
     id: str
@@ -32,6 +35,9 @@ class Whole:
     alive: tuple[Host, ...]
     revision: int
     answered: Callable[[], None]
+    absent: Callable[[tuple[str, ...]], None]
+    marker: str = ""
+    since: int = 0
 
 
 @frozen(kw_only=True)

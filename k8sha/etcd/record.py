@@ -53,8 +53,9 @@ def _names(given: Iterable[str]) -> tuple[str, ...]:
 class Record:
     """One restore. ``members`` are the new cluster's names and peer URLs, ``left_out`` the hosts that are powered off.
 
-    ``reached`` is the highest revision that a member had before, 0 where none could say. ``taken`` is when the snapshot
-    was taken, ``begun`` when this began, in seconds since 1970; ``source`` is the snapshot's name.
+    ``reached`` is the highest revision that a member had when this began, 0 where none could say; writes went on until
+    they were stopped. ``taken`` is when the snapshot was taken, ``begun`` when this began, in seconds since 1970;
+    ``source`` is the snapshot's name.
     """
 
     id: str
@@ -112,6 +113,7 @@ umask 077
 if [ -e {OPEN}/fencing ]; then echo "another restore is half-way here: finish it, or undo it" >&2; exit 1; fi
 mkdir -p {OPEN}
 chmod 0700 {PLACE}
+rm -f {OPEN}/last {OPEN}/raised {OPEN}/facts-*
 printf '%s\\n' {record} >{OPEN}/record.new
 sync {OPEN}/record.new
 mv -f {OPEN}/record.new {OPEN}/record.json"""

@@ -18,7 +18,7 @@ from k8sha.etcd.access import DATA, Access
 from k8sha.etcd.alarms import AlarmsGone
 from k8sha.etcd.changes import look, members_at, refuse_rejoin
 from k8sha.etcd.conditions import CaughtUp, MembersHealthy, url
-from k8sha.etcd.fence import FENCED, MANIFESTS, RUNNING, StaticPods, ended
+from k8sha.etcd.fence import CONTROLLERS, FENCED, MANIFESTS, RUNNING, StaticPods, ended
 from k8sha.etcd.membership import LearnerAdded, Promoted
 from k8sha.etcd.views import members_in
 from k8sha.hosts.host import Host
@@ -140,4 +140,6 @@ def stacked_rejoin_stages(hosts: Sequence[Host], host: Host) -> _Steps:
     yield Stage(f"etcd on {host} starts", {host: (joins, StaticPods(("etcd",)))})
     yield Stage(f"{host} has what the others have", {asker: (CaughtUp(host.address, access=_ACCESS),)})
     whole = MembersHealthy(tuple((each.name, each.address) for each in hosts), access=_ACCESS)
-    yield Stage(f"{host} votes", {asker: (Promoted(address=host.address, access=_ACCESS), whole)})
+    votes = (Promoted(address=host.address, access=_ACCESS), whole)
+    # What an undone restore left stopped, where it had no data for this member to start on.
+    yield Stage(f"{host} votes", {asker: votes, host: (StaticPods(("kube-apiserver", *CONTROLLERS)),)})

@@ -22,9 +22,10 @@ from k8sha.etcd.fence import Begun, Fenced
 from k8sha.etcd.given import Given, given
 from k8sha.etcd.members import Members, Whole, reached
 from k8sha.etcd.record import Forgotten, Record, Written, bump_for
+from k8sha.etcd.refusals import foreign, no_room, not_raised, too_old
 from k8sha.etcd.restored import Restored, restored_notes
 from k8sha.etcd.snapshot import SnapshotFacts
-from k8sha.etcd.standing import Looked, Standing
+from k8sha.etcd.standing import LastSeen, Looked, Standing
 from k8sha.etcd.tools import EtcdTools
 from k8sha.events import Listener
 from k8sha.hosts.host import Host
@@ -61,15 +62,16 @@ def restore(
     return Restored(
         id=done.record.id,
         source=done.record.source,
-        reached=done.record.reached,
+        reached=done.reached,
         snapshot=done.facts.revision,
         revision=done.revision,
         keys=done.facts.keys,
         taken=done.record.taken,
-        begun=done.record.begun,
+        begun=done.begun,
         members=tuple(name for name, _ in done.record.members),
         left_out=done.record.left_out,
-        notes=restored_notes(done.record, raised=done.raised),
+        absent=done.absent,
+        notes=restored_notes(done.record, raised=done.raised, absent=done.absent),
         answering=done.answering - began,
         seconds=time.monotonic() - began,
         report=report,
@@ -84,7 +86,20 @@ class _Done:
     facts: SnapshotFacts | None = None
     revision: int = 0
     raised: bool = False
+    reached: int = 0
+    begun: int = 0
     answering: float = 0.0
+    absent: tuple[str, ...] = ()
+
+    def seen(self, last: Iterable[bytes]) -> None:
+        """What hosts wrote down of the old cluster before it was stopped."""
+        assert self.record is not None
+        at, begun = self.record.reached, self.record.begun
+        self.reached, self.begun = LastSeen.latest(last, revision=at, begun=begun, now=int(time.time()))
+
+    def are_absent(self, nodes: tuple[str, ...]) -> None:
+        """These nodes took no part."""
+        self.absent = nodes
 
     def answered(self) -> None:
         """Now the cluster answers."""
@@ -115,13 +130,15 @@ class _Restore:
             return
         done.facts, done.raised = yield from self._make_ready(record, standing)
         exchanged = Exchanged(record.id, owner=self.members.owner)
-        stop = self.members.fence("exchanged", "fencing")
-        yield Stage("stop the old, new data in place", {host: (stop, exchanged) for host in self.hosts})
+        last, stop = LastSeen(self.members.access), self.members.fence("exchanged", "fencing")
+        work = {host: (last, stop, exchanged) for host in self.hosts}
+        outcome = yield Stage("stop the old, new data in place", work)
+        done.seen(outcome.of(host.name, last.key) for host in self.hosts)
         clients = self.members.clients_in(self.alive)
         past = f"started-{record.id}"
         if clients:  # after the members, whose marks say that a restore is open
             yield Stage("stop API servers", {host: (Fenced(until=past),) for host in clients})
-        agreed = self.members.agreed(self.hosts, above=record.reached if done.raised else 0)
+        agreed = self.members.agreed(self.hosts, above=done.reached if done.raised else 0)
         outcome = yield Stage("start etcd", {host: (self.members.start(), agreed) for host in self.hosts})
         done.revision = max(agreed.whole(outcome.of(host.name, agreed.key)).revision for host in self.hosts)
         done.answered()
@@ -129,7 +146,16 @@ class _Restore:
             yield Stage("API servers may start", {host: (Begun(record.json(), past),) for host in clients})
         if self.members.after is not None:
             yield from self.members.after(
-                Whole(id=record.id, hosts=self.hosts, alive=self.alive, revision=done.revision, answered=done.answered)
+                Whole(
+                    id=record.id,
+                    hosts=self.hosts,
+                    alive=self.alive,
+                    revision=done.revision,
+                    answered=done.answered,
+                    absent=done.are_absent,
+                    marker=done.facts.shown,
+                    since=max(done.facts.trial_revision, done.reached if done.raised else 0),
+                )
             )
         yield from self.members.over(record.id, self.alive)
 
@@ -138,6 +164,7 @@ class _Restore:
         judgement, agreed = Judgement(record.id), self.members.agreed(self.hosts)
         outcome = yield Stage("what was made", {host: (judgement, agreed) for host in self.hosts})
         said = [outcome.of(host.name, judgement.key) for host in self.hosts]
+        done.seen(judgement.last(each) for each in said)
         done.facts = SnapshotFacts.parse(max(said, key=len))
         done.revision = max(agreed.whole(outcome.of(host.name, agreed.key)).revision for host in self.hosts)
         done.raised = done.revision >= record.bump
@@ -150,49 +177,51 @@ class _Restore:
         """Bring the snapshot to every host, try it out on one, and make new data of it beside the old."""
         upload = Upload(SNAPSHOT, sha256=self.file.sha256, mode="0600", source=self.file.path)
         judged, proven = self.hosts[0], Proven(record.id, record.sha256)
-        brought = (Written(record), EtcdTools(self.members.access), upload)
+        tools = EtcdTools(self.members.access)
+        brought = (Written(record), tools, upload)
         outcome = yield Stage(
             "try the snapshot out", {host: (*brought, *((proven,) if host == judged else ())) for host in self.hosts}
         )
         facts = SnapshotFacts.parse(outcome.of(judged.name, proven.key))
         fenced = any("fencing" in each.marks for each in standing.values())
-        problems = list(facts.problems(self.file.source) if fenced else self._refusals(facts, standing))
-        if problems:
-            if not fenced:
-                yield Stage("nothing is left behind", {host: (Forgotten(),) for host in self.hosts})
-            raise BackupError(problems)
+        versions = {host.name: tools.version(outcome.of(host.name, tools.key)) for host in self.hosts}
+        yield from self._refuse(
+            facts.problems(self.file.source)
+            if fenced
+            else (*self._refusals(facts, standing, dict(record.members)), *too_old(facts, versions)),
+            fenced=fenced,
+        )
         urls = dict(record.members)
         made = {host: Prepared(record, name, urls[name]) for host, name in self._names(standing)}
         outcome = yield Stage("new data", {host: (resource,) for host, resource in made.items()})
-        seen = (outcome.of(host.name, resource.key).split() for host, resource in made.items())
-        return facts, all(b"raised" in words for words in seen)
+        raised = {host.name: b"raised" in outcome.of(host.name, each.key).split() for host, each in made.items()}
+        yield from self._refuse(() if fenced else not_raised(raised, versions))
+        return facts, all(raised.values())
+
+    def _refuse(self, problems: Iterable[Problem], *, fenced: bool = False) -> Stages:
+        """Raises BackupError for any; what was made ready goes, unless something was stopped already."""
+        if found := list(problems):
+            if not fenced:
+                yield Stage("nothing is left behind", {host: (Forgotten(),) for host in self.hosts})
+            raise BackupError(found)
 
     def _names(self, standing: dict[Host, Standing]) -> Iterator[tuple[Host, str]]:
         """Each host with its member's name."""
         yield from ((host, each.name or host.name) for host, each in standing.items())
 
-    def _refusals(self, facts: SnapshotFacts, standing: dict[Host, Standing]) -> Iterator[Problem]:
+    def _refusals(
+        self, facts: SnapshotFacts, standing: dict[Host, Standing], members: dict[str, str]
+    ) -> Iterable[Problem]:
         """Why this snapshot must not be restored here."""
         if self.another_cluster:
-            yield from facts.problems(self.file.source)
-            return
-        identity = next((each.identity for each in standing.values() if each.identity), "")
-        names = [each.name or host.name for host, each in standing.items()] + [host.name for host in self.off]
-        found = list(facts.problems(self.file.source, names=names, identity=identity))
-        yield from found
-        descriptor, now = self.file.descriptor, {each.cluster_id for each in standing.values() if each.cluster_id}
-        if found or (identity and facts.identity) or descriptor is None or not (descriptor.cluster_id and now):
-            return  # etcd's own id is another after every restore, so it tells something only where no identity does
-        if descriptor.cluster_id not in now:
-            yield Problem(
-                self.file.source,
-                f"is of the cluster {descriptor.cluster_id}, and here is {', '.join(sorted(now))}",
-                "give a snapshot of this cluster; or, if it is one, say so with another_cluster=True",
-            )
+            return facts.problems(self.file.source)
+        off = {host.name: _peer_url(host.address) for host in self.off}
+        return foreign(facts, self.file, standing, members | off)
 
     def _record(self, standing: dict[Host, Standing]) -> Record:
-        """The restore that is open on these hosts, if it is this one; else a new one. Raises PreflightError where
-        another is half-way, or the disks are too small."""
+        """The restore that has begun to stop these hosts, if it is this one; else a new one, for what an older one knew
+        of the cluster is no longer true. Raises PreflightError where another is half-way, or the disks are too small.
+        """
         urls = {each.name or host.name: each.peer_url or _peer_url(host.address) for host, each in standing.items()}
         for host, each in standing.items():
             if "undoing" in each.marks:
@@ -205,12 +234,9 @@ class _Restore:
             if problem is not None:
                 raise PreflightError([problem])
             return record
-        problems = list(self._space(standing))
+        problems = list(no_room(standing, self.file.size))
         if problems:
             raise PreflightError(problems)
-        for begun in (each.record for each in standing.values()):
-            if begun is not None and begun.sha256 == self.file.sha256 and dict(begun.members) == urls:
-                return begun
         bumps = [one.bump for each in standing.values() for _, one in each.closed]
         reached = max([each.revision for each in standing.values()] + bumps)
         now = time.time()
@@ -238,14 +264,6 @@ class _Restore:
             names = ", ".join(name for name, _ in record.members)
             return Problem(host.name, f"the half-done restore here is one of {names}", "name the same hosts, or undo()")
         return None
-
-    def _space(self, standing: dict[Host, Standing]) -> Iterator[Problem]:
-        # The new data, and their like for whatever etcd writes first; its log takes 64 MB beforehand, twice.
-        needs = 2 * self.file.size + (128 << 20)
-        for host, each in standing.items():
-            if each.free < needs:
-                cause = f"{each.free >> 20} MiB are free beside etcd's data, and a restore needs {needs >> 20}"
-                yield Problem(host.name, cause, "make room there; old data of earlier restores go with accept()")
 
 
 def _peer_url(address: str) -> str:

@@ -10,7 +10,7 @@ from attrs import frozen
 from k8sha.etcd.record import Record
 from k8sha.report import Report
 
-__all__ = ["Restored", "restored_notes"]
+__all__ = ["Restored", "absent_notes", "restored_notes"]
 
 
 @frozen(kw_only=True)
@@ -20,6 +20,8 @@ class Restored:
     ``reached`` is the highest revision of the old cluster that anybody could tell (0: nobody), ``snapshot`` that of the
     snapshot, ``revision`` where the new cluster began. What was written between ``taken`` and ``begun`` (seconds since
     1970) is gone. ``answering`` is how long it took until the cluster answered: through its endpoint, if it has one.
+    ``left_out`` are members' hosts that were powered off, ``absent`` nodes that the cluster lists and whose kubelets
+    were not started anew: nothing of theirs was waited for.
     """
 
     id: str
@@ -32,6 +34,7 @@ class Restored:
     begun: int
     members: tuple[str, ...]
     left_out: tuple[str, ...]
+    absent: tuple[str, ...]
     notes: tuple[str, ...]
     answering: float
     seconds: float
@@ -54,9 +57,18 @@ class Restored:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
-def restored_notes(record: Record, *, raised: bool) -> tuple[str, ...]:
+def restored_notes(record: Record, *, raised: bool, absent: tuple[str, ...]) -> tuple[str, ...]:
     """What whoever restored must know."""
-    return tuple(_notes(record, raised=raised))
+    return (*_notes(record, raised=raised), *absent_notes(absent))
+
+
+def absent_notes(absent: tuple[str, ...]) -> Iterator[str]:
+    """What to do about nodes that no host was given for, or whose host is off."""
+    for name in absent:
+        yield (
+            f"the node {name} is none of the hosts that were reached: its kubelet still knows the past. If it is no "
+            f"more, kubectl delete node {name}; else restart its kubelet"
+        )
 
 
 def _notes(record: Record, *, raised: bool) -> Iterator[str]:

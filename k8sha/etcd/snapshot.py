@@ -10,6 +10,7 @@ import hashlib
 import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from attrs import frozen
 
@@ -60,7 +61,8 @@ class SnapshotFacts:
     ``size`` is in bytes. ``hash`` and ``total_keys`` are those of ``snapshot status``, which counts what lies in the
     file; ``keys`` is how many keys a member made of it has, and ``trial_revision`` the revision it is at. ``etcd`` is
     the version that tried it, ``made_by`` the newest minor version that the file speaks of. ``members`` are names and
-    peer URLs that the file holds, perhaps with some that have left.
+    peer URLs that the file holds, perhaps with some that have left. ``shown`` is the marker in the ConfigMap of the
+    snapshot, where that has one that can be read.
     """
 
     size: int = 0
@@ -74,6 +76,7 @@ class SnapshotFacts:
     trial_revision: int = 0
     keys: int = 0
     marker: str = ""
+    shown: str = ""
     identity: str = ""
     verified: bool = False
     code: str = ""
@@ -109,17 +112,21 @@ class SnapshotFacts:
             made_by=max(made, key=etcd_release, default=""),
             members=tuple(members),
             marker=found.get("marker", ""),
+            shown=found.get("shown", ""),
             identity=found.get("identity", ""),
             verified=not code,
             code=code,
             refused=refused,
         )
 
-    def problems(self, subject: str, *, names: Iterable[str] = (), identity: str = "") -> Iterator[Problem]:
+    def problems(
+        self, subject: str, *, names: Iterable[str] = (), peers: Iterable[str] = (), identity: str = ""
+    ) -> Iterator[Problem]:
         """Why it must not be used; nothing where it may be.
 
-        ``names`` are those of the members that it is meant for, ``identity`` what that cluster has under ``IDENTITY``,
-        if that is known. A snapshot that carries another identity, or knows none of these names, is another cluster's.
+        ``names`` and ``peers`` (URLs) are those of the members that it is meant for, ``identity`` what that cluster has
+        under ``IDENTITY``, if that is known. A snapshot that carries another identity, or knows none of these names, or
+        none of these addresses, is another cluster's: many clusters call their members alike.
         """
         if self.refused:
             yield Problem(subject, self.refused, _REMEDIES.get(self.code, "run again"))
@@ -131,13 +138,23 @@ class SnapshotFacts:
                 f"is of another cluster: it carries the identity {self.identity}, and here is {identity}",
                 "give a snapshot of this cluster",
             )
-        elif not (identity and self.identity) and names and known and not known & set(names):
-            yield Problem(
-                subject,
-                f"is of another cluster: its members are {', '.join(sorted(known))}, and here are "
-                f"{', '.join(sorted(names))}",
-                "give a snapshot of this cluster",
-            )
+            return
+        if identity and self.identity:
+            return
+        at = _addresses(url for _, urls in self.members for url in urls.split(","))
+        for its, here in ((known, set(names)), (at, _addresses(peers))):
+            if its and here and not its & here:
+                yield Problem(
+                    subject,
+                    f"is of another cluster: its members are {', '.join(sorted(its))}, and here are "
+                    f"{', '.join(sorted(here))}",
+                    "give a snapshot of this cluster; or, if it is one, say so with another_cluster=True",
+                )
+                return
+
+
+def _addresses(urls: Iterable[str]) -> set[str]:
+    return {name for url in urls if (name := urlsplit(url).hostname)}
 
 
 def local_problems(path: Path | str) -> Iterator[Problem]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from attrs import frozen
@@ -15,7 +16,7 @@ from k8sha.etcd.snapshot import IDENTITY
 from k8sha.report import Diff
 from k8sha.resources.resource import Resource
 
-__all__ = ["Looked", "Standing"]
+__all__ = ["LastSeen", "Looked", "Standing"]
 
 _KEY = base64.b64encode(IDENTITY.encode()).decode()
 
@@ -26,7 +27,7 @@ class Standing:
     that are over, by the names that they have on disk, and ``kept`` the ids whose old data are still there.
 
     ``revision``, ``cluster_id`` and ``identity`` are what its member answers, 0 and empty where it does not. ``free``
-    is in bytes, on the disk of the data.
+    is in bytes, on the disk of the data; ``apart`` on the disk of what we keep, where that is another one.
     """
 
     record: Record | None = None
@@ -39,6 +40,7 @@ class Standing:
     name: str = ""
     peer_url: str = ""
     free: int = 0
+    apart: int | None = None
 
     @classmethod
     def parse(cls, seen: bytes) -> Standing:
@@ -62,6 +64,7 @@ class Standing:
             name=last.get("name", ""),
             peer_url=last.get("peer_url", ""),
             free=int(last.get("free", "0")),
+            apart=int(last["apart"]) if "apart" in last else None,
         )
 
 
@@ -105,11 +108,51 @@ done
 printf 'status %s\\n' "$(ask maintenance/status '{{}}')"
 printf 'identity %s\\n' "$(ask kv/range '{{"key":"{_KEY}","serializable":true}}')"
 {own if self.access.stacked else ":"}
-place={DATA}; while [ ! -d "$place" ]; do place=${{place%/*}}; done
-echo "free $(stat -f -c '%a * %S' "${{place:-/}}" | awk '{{ printf "%.0f", $1 * $3 }}')\""""
+place() {{ place=$1; while [ ! -d "$place" ]; do place=${{place%/*}}; done; place=${{place:-/}}; }}
+free() {{ stat -f -c '%a * %S' "$place" | awk '{{ printf "%.0f", $1 * $3 }}'; }}
+place {DATA}
+echo "free $(free)"
+disk=$(stat -L -c %d "$place")
+place {PLACE}
+if [ "$(stat -L -c %d "$place")" != "$disk" ]; then echo "apart $(free)"; fi"""
 
     def diff(self, seen: bytes) -> Diff:
         return Diff()
 
     def apply(self) -> str:
         return ":"
+
+
+@frozen
+class LastSeen(Resource):
+    """How far the old cluster had come, and when that was: written down on this host just before its member is stopped,
+    so that what is lost is told to the last write. Until it is stopped, what was written is no answer."""
+
+    access: Access
+
+    @property
+    def key(self) -> str:
+        return "how far the old cluster came"
+
+    def probe(self) -> str:
+        last = f"if [ -s {OPEN}/last ]; then cat {OPEN}/last; else echo 0 0; fi"
+        return f"if [ -e {OPEN}/fencing ]; then {last}; fi"
+
+    def diff(self, seen: bytes) -> Diff:
+        return Diff() if seen.strip() else Diff.of(f"+ {OPEN}/last")
+
+    def apply(self) -> str:
+        return f"""\
+said=$({self.access.curl} https://127.0.0.1:2379/v3/maintenance/status -d '{{}}' 2>/dev/null || echo)
+at=$(printf '%s' "$said" | tr -d ' \\n' | sed -n 's/.*"revision":"\\([0-9]*\\)".*/\\1/p')
+printf '%s %s\\n' "${{at:-0}}" "$(date +%s)" >{OPEN}/last.new
+sync {OPEN}/last.new
+mv -f {OPEN}/last.new {OPEN}/last"""
+
+    @staticmethod
+    def latest(seen: Iterable[bytes], *, revision: int, begun: int, now: int) -> tuple[int, int]:
+        """The highest revision and the latest time of these and the given ones; a clock that runs ahead adds none."""
+        for each in seen:
+            at, when = (int(word) for word in each.split()[:2])
+            revision, begun = max(revision, at), max(begun, min(when, now))
+        return revision, begun

@@ -87,6 +87,23 @@ def test_a_good_one_is_proven_and_nothing_is_left(tmp_path: Path, etcd: EtcdStan
         assert list((tmp_path / "scratch").iterdir()) == []
 
 
+STORED = b'k8s\0\n\x0f\n\x02v1\x12\tConfigMap\x12F{"f:data":{}}B\x00\n\x06marker\x12<%s\x1a\0'
+
+
+def test_the_marker_that_the_api_shows_is_read_as_etcd_stores_it(tmp_path: Path, etcd: EtcdStandIn) -> None:
+    (path := tmp_path / "s.db").write_bytes(snapshot_bytes())
+    marker = '{"id":"0a1b","time":"2026-11-30T06:00:00Z","host":"master-2"}'
+    for stored, shown in (
+        (STORED % marker.encode(), marker),
+        (b"k8s:enc:secretbox:v1:k:\x97\x03\n", ""),
+        (b"", ""),
+    ):
+        (etcd.told / "shown").write_bytes(stored)
+        for shell in ("dash", "bash"):
+            facts = check(etcd, path, tmp_path / "scratch", "nothing", shell)
+            assert (facts.verified, facts.shown) == (True, shown)
+
+
 @pytest.mark.parametrize(
     ("step", "code"),
     [("status", "damaged"), ("restore", "restore"), ("start", "start"), ("marker", "marker")],

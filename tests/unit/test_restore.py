@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from k8sha.etcd.agreed import Agreed
 from k8sha.etcd.data import Exchanged, Prepared, PutBack
 from k8sha.etcd.fence import UnitFenced, UnitRuns
 from k8sha.etcd.record import WEEK, Closed, Forgotten, Record, Written, bump_for
+from k8sha.etcd.refusals import no_room
 from k8sha.etcd.restored import Restored
-from k8sha.etcd.standing import Looked, Standing
+from k8sha.etcd.standing import LastSeen, Looked, Standing
 from k8sha.etcd.undo import Reopened
 from k8sha.facts import FACTS
 from k8sha.hosts.program import Began, Did, End, Frame, Program, Saw
@@ -59,6 +61,14 @@ class Member:
     dies_at: str = ""
     away: bool = False
     state: dict[str, str] = field(factory=dict)
+    closed: dict[str, str] = field(factory=dict)
+    kept: set[str] = field(factory=set)
+    stranger: bool = False
+    cluster: str = "77"
+    tried: str = ""
+    version: str = "3.5.30"
+    raises: bool = True
+    late: int = 0
 
     @property
     def host(self) -> Host:
@@ -76,7 +86,7 @@ class Member:
             what = self._named(snippet.text)
             self.journal.append((self._host.name, what))
             if what == self.dies_at:
-                self.dies_at = ""
+                self.dies_at, self.tried = "", snippet.text
                 yield Did(index, 1, b"", b"killed here", 0.1)
                 break
             self._do(what, snippet.text)
@@ -88,6 +98,7 @@ class Member:
     def _named(self, text: str) -> str:
         marks = {
             "another restore is half-way": "record",
+            "restore/open/last.new": "last seen",
             "facts.new": "judge",
             "snapshot restore": "new data",
             ": >/var/lib/k8sha/restore/open/exchanged": "exchange",
@@ -107,13 +118,26 @@ class Member:
         self.state[what] = text
         if what == "fence" and "reopen" in self.state:
             self.state.pop("start", None)
-        if what in ("close", "forget"):
-            kept = {"was": self._record(), "judge": self.state.get("judge", "")}
-            self.state = kept if what == "close" else {}
+        if what == "last seen":
+            self.state[what] = f"{self.revision + self.late} {int(time.time())}"
+        if what == "record":
+            self.state = {name: text for name, text in self.state.items() if name in ("record", "programs", "upload")}
+        if what == "exchange":
+            self.kept.add(json.loads(self._record())["id"])
+        if what == "put back":
+            self.kept.discard(json.loads(self._record())["id"])
+        if what == "close":
+            name = text.rpartition("/restore/")[2].strip()
+            self.closed.pop(name.removesuffix("-undone"), None)
+            self.closed[name] = self._record()
+            self.state = {name: self.state.get(name, "") for name in ("judge", "last seen")}
+        if what == "forget":
+            self.state = {}
 
     def _record(self) -> str:
         text = self.state.get("record") or self.state.get("reopen", "")
-        line = next((line for line in text.splitlines() if line.startswith("printf '%s\\n' ")), "")
+        lines = (line.strip() for line in text.splitlines())
+        line = next((line for line in lines if line.startswith("printf '%s\\n' ")), "")
         return line.removeprefix("printf '%s\\n' '").partition("' >")[0]
 
     def _see(self, text: str) -> str:
@@ -128,8 +152,11 @@ class Member:
             UnitFenced(until="put-back").probe(): lambda: (
                 "" if {"put back", "fence"} & self.state.keys() and "start" not in self.state else "etcd.service runs"
             ),
+            LastSeen(access).probe(): lambda: self.state.get("last seen", "0 0") if "fence" in self.state else "",
             Exchanged("").probe(): lambda: "yes" if "exchange" in self.state else "",
-            PutBack("").probe(): lambda: "done\nmember" if "put back" in self.state else "member",
+            PutBack("").probe(): lambda: (
+                ("done\n" if "put back" in self.state else "") + ("" if self.stranger else "member")
+            ),
             UnitFenced().probe(): lambda: "" if {"fence", "exchange"} & self.state.keys() else "etcd.service runs",
             UnitRuns().probe(): lambda: "active" if "start" in self.state else "inactive",
             Closed("").probe(): lambda: "open" if {"record", "reopen"} & self.state.keys() else "",
@@ -137,20 +164,23 @@ class Member:
         }
         if "/facts-" in text:
             id = text.partition("/facts-")[2][:8]
-            return self.facts if f"/facts-{id}" in self.state.get("judge", "") else ""
+            last = f"last {self.state['last seen']}\n" if self.state.get("last seen") and "/last" in text else ""
+            return last + (self.facts if f"/facts-{id}" in self.state.get("judge", "") else "")
         if text in fixed:
             return fixed[text]()
         if "k8sha-restored-" in text:
             id = text.partition("/k8sha-restored-")[2][:8]
             made = "exchange" in self.state or f"/k8sha-restored-{id}" in self.state.get("new data", "")
-            return "made\nraised" if made else ""
+            return ("made\nraised" if self.raises else "made") if made else ""
         if "endpoint hashkv" in text:
             return self._whole(text)
         if "snapshot.db" in text:
             return f"{SUMS[0]} 0600" if SUMS[0] in self.state.get("upload", "") else ""
         if 'echo "wanted' in text:
             return (
-                "version 3.5.30\nsource file\nfound 1\nstamp 1\nwanted file" if "programs" in self.state else "absent"
+                f"version {self.version}\nsource file\nfound 1\nstamp 1\nwanted file"
+                if "programs" in self.state
+                else "absent"
             )
         raise AssertionError(text)
 
@@ -161,10 +191,10 @@ class Member:
         lines += [
             f"mark {mark}" for mark, did in (("fencing", "fence"), ("exchanged", "exchange")) if did in self.state
         ]
-        if "was" in self.state:
-            lines.append(f"closed {json.loads(self.state['was'])['id']} {self.state['was']}")
+        lines += [f"closed {name} {record}" for name, record in self.closed.items()]
+        lines += [f"kept {id}" for id in sorted(self.kept)]
         if "fence" not in self.state:
-            header = {"cluster_id": "77", "member_id": "1", "revision": str(self.revision)}
+            header = {"cluster_id": self.cluster, "member_id": "1", "revision": str(self.revision)}
             lines.append("status " + json.dumps({"header": header}))
         return "\n".join(lines)
 
@@ -254,11 +284,37 @@ def test_dying_anywhere_and_running_again_ends_right(at: str, who: int, tmp_path
     with pytest.raises(ApplyError):
         lab.restore(path)
     begun = {text for member in lab.members if (text := member._record())}
+    stopped = at not in ("record", "programs", "upload", "judge", "new data")
     done = lab.restore(path)
     assert len(lab.did("exchange")) == (4 if at == "exchange" else 3)  # never twice on one host
-    if at not in ("record", "close"):
+    if stopped and at != "close":
         assert begun == {json.dumps({**json.loads(next(iter(begun))), "id": done.id}, sort_keys=True)}
+    elif not stopped:  # what was written down before is not true for ever
+        assert done.id not in {json.loads(text)["id"] for text in begun}
     assert all("record" not in member.state for member in lab.members)
+
+
+@pytest.mark.parametrize("at", ["", "exchange", "start", "close"])
+def test_what_was_written_until_the_fence_is_told_as_lost(at: str, tmp_path: Path) -> None:
+    """Also by a later run: the hosts have written it down."""
+    lab = Lab.of(3)
+    lab.members[1].late = 20
+    path = snapshot(tmp_path / "s.db")
+    if at:
+        lab.members[2].dies_at = at
+        with pytest.raises(ApplyError):
+            lab.restore(path)
+    done = lab.restore(path)
+    assert (done.reached, done.lost) == (120, 79)
+    for member in lab.members:
+        own = [did for name, did in lab.journal if name == member.host.name]
+        assert own.index("new data") < own.index("last seen") == own.index("fence") - 1
+
+
+def test_the_last_sight_is_the_highest_and_no_clock_that_runs_ahead_counts() -> None:
+    seen = (b"120 1005\n", b"0 0\n", b"119 9999\n")
+    assert LastSeen.latest(seen, revision=100, begun=1000, now=1010) == (120, 1010)
+    assert LastSeen.latest((), revision=100, begun=1000, now=1010) == (100, 1000)
 
 
 def test_another_snapshot_is_refused_while_one_is_half_way_and_undo_makes_way(tmp_path: Path) -> None:
@@ -277,6 +333,63 @@ def test_another_snapshot_is_refused_while_one_is_half_way_and_undo_makes_way(tm
     lab.restore(snapshot(tmp_path / "other.db", b"two"))
 
 
+def test_only_the_last_restore_is_taken_back_and_only_once(tmp_path: Path) -> None:
+    lab = Lab.of(3)
+    lab.restore(snapshot(tmp_path / "first.db"))
+    for member in lab.members:
+        member.closed = {name: text.replace('"begun": 1', '"begun": -1') for name, text in member.closed.items()}
+    lab.restore(snapshot(tmp_path / "s.db", b"two"))
+    assert lab.etcd().undo().source == "s.db"
+    before = len(lab.journal)
+    with pytest.raises(PreflightError, match=r"from s\.db\) was taken back already: there is nothing to undo"):
+        lab.etcd().undo()
+    assert len(lab.journal) == before
+
+
+def test_undoing_what_changed_nothing_says_so_and_what_the_next_one_takes_back(tmp_path: Path) -> None:
+    lab = Lab.of(3)
+    lab.restore(snapshot(tmp_path / "first.db"))
+    lab.members[1].dies_at = "new data"
+    with pytest.raises(ApplyError):
+        lab.restore(snapshot(tmp_path / "s.db", b"two"))
+    undone = lab.etcd().undo()
+    assert (undone.source, undone.members) == ("s.db", ())
+    assert "from s.db had changed nothing" in str(undone)
+    assert "from first.db, which came before it, is as it was; undo() again takes that back" in str(undone)
+    assert lab.did("put back") == []
+    undone = lab.etcd().undo()
+    assert (undone.source, undone.members, undone.before) == ("first.db", ("m1", "m2", "m3"), "")
+
+
+def test_a_host_without_data_of_before_is_told_and_not_started(tmp_path: Path) -> None:
+    lab = Lab.of(3)
+    lab.restore(snapshot(tmp_path / "s.db"))
+    lab.members[2].closed, lab.members[2].kept, lab.members[2].stranger = {}, set(), True
+    undone = lab.etcd().undo()
+    assert (undone.members, undone.without) == (("m1", "m2"), ("m3",))
+    assert "m3 has no data of before the restore, and stays stopped" in str(undone)
+    assert "start" not in lab.members[2].state
+    assert [name for name, did in lab.journal if did == "start"].count("m3") == 1
+
+
+def test_who_was_off_and_never_served_the_restored_cluster_is_one_of_the_old(tmp_path: Path) -> None:
+    """Told by the id of its cluster; by nothing but what is seen before the first change."""
+    lab = Lab.of(3)
+    off = lab.members[2]
+    lab.members[2] = Member(3, lab.journal, away=True)
+    lab.restore(snapshot(tmp_path / "s.db"), [lab.members[2].host])
+    lab.members[2] = off
+    kept = {member.host.name: set(member.kept) for member in lab.members}
+    for cluster, stranger in (("5", False), ("77", True)):
+        off.cluster = cluster
+        off.dies_at = "reopen"
+        with pytest.raises(ApplyError):
+            lab.etcd().undo()
+        assert (": >/var/lib/k8sha/restore/stranger/stranger" in off.tried) == stranger
+        for member in lab.members:  # as if it had not been tried
+            member.state, member.kept = {}, set(kept[member.host.name])
+
+
 def test_a_leftover_that_never_stopped_anybody_stands_in_nobodys_way(tmp_path: Path) -> None:
     lab = Lab.of(3)
     lab.members[1].dies_at = "new data"
@@ -290,7 +403,11 @@ def test_a_leftover_that_never_stopped_anybody_stands_in_nobodys_way(tmp_path: P
     [
         ("size 1024\nrefused newer: it was made by etcd 3.6, and here is etcd 3.5.30\n", "made by etcd 3.6"),
         ("size 1024\nrevision 4\n", "did not come to an end"),
-        (GOOD.replace("m1 ", "elsewhere "), "of another cluster"),
+        (GOOD.replace("m1 ", "elsewhere "), "of another cluster: its members are elsewhere, and here are m1, m2, m3"),
+        (
+            GOOD.replace(".56.", ".77."),
+            r"of another cluster: its members are 192.168.77.11, and .* another_cluster=True",
+        ),
     ],
 )
 def test_what_a_host_finds_wrong_is_refused_and_nothing_is_left(facts: str, said: str, tmp_path: Path) -> None:
@@ -338,9 +455,48 @@ def test_a_file_that_is_not_there_touches_no_host(tmp_path: Path) -> None:
 def test_too_little_room_anywhere_is_refused(tmp_path: Path) -> None:
     lab = Lab.of(3)
     lab.members[2].free = 100 << 20
-    with pytest.raises(PreflightError, match="m3: 100 MiB are free"):
+    with pytest.raises(PreflightError, match="m3: 100 MiB are free beside etcd's data"):
         lab.restore(snapshot(tmp_path / "s.db"))
     assert lab.journal == []
+
+
+def test_room_is_for_the_snapshot_its_trial_and_the_new_data() -> None:
+    hosts = [Host(f"m{at}", f"192.168.56.1{at}") for at in (1, 2)]
+    mib = 1 << 20
+
+    def told(free: int, apart: int | None = None) -> list[str]:
+        standing = Standing(free=free * mib, apart=None if apart is None else apart * mib)
+        return [str(problem) for problem in no_room(dict.fromkeys(hosts, standing), 100 * mib)]
+
+    assert told(428) == []
+    assert [each.partition(",")[0] for each in told(427)] == [
+        "m1: 427 MiB are free beside etcd's data",
+        "m2: 427 MiB are free beside etcd's data",
+    ]
+    assert told(328, 428) == []
+    (first,) = told(328, 427)
+    assert "m1: 427 MiB are free below /var/lib/k8sha, and a restore needs 428" in first
+    assert len(told(328, 99)) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"version": "3.4.27"}, "m3: has etcd 3.4.27, and the snapshot was made by etcd 3.5"),
+        ({"raises": False}, "m3: its etcd 3.5.30 can't raise the revision in a restore, and other members' can"),
+    ],
+)
+def test_what_one_hosts_etcd_lacks_is_refused_before_anybody_stops(
+    change: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    lab = Lab.of(3)
+    for name, value in change.items():
+        setattr(lab.members[2], name, value)
+    lab.members[0].facts = GOOD + "cluster_version 3.5.0\n"
+    with pytest.raises(BackupError, match=said):
+        lab.restore(snapshot(tmp_path / "s.db"))
+    assert not HURTS & {did for _, did in lab.journal}
+    assert len(lab.did("forget")) == 3
 
 
 def test_who_cannot_be_reached_must_be_off_and_is_left_out_then(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ def restored(lab: Lab, servers: list[Server], path: Path) -> Restored:
 
     def after(whole: Whole) -> Stages:
         yield Stage("API servers", {host: (StaticPods(("kube-apiserver",)),) for host in hosts if host in whole.alive})
+        whole.absent(("worker-9",))
 
     SUMS[0] = hashlib.sha256(path.read_bytes()).hexdigest()
     members = Members(
@@ -110,7 +111,9 @@ def restored(lab: Lab, servers: list[Server], path: Path) -> Restored:
 
 def test_they_stop_before_new_data_are_served_and_start_after(tmp_path: Path) -> None:
     lab, servers = both(tmp_path)
-    restored(lab, servers, snapshot(tmp_path / "s.db"))
+    done = restored(lab, servers, snapshot(tmp_path / "s.db"))
+    assert done.absent == ("worker-9",)
+    assert "kubectl delete node worker-9" in str(done)
     order = ("judge", "fence", "stop API server", "start", "may start", "start API server", "close API server", "close")
     for before, after in itertools.pairwise(order):
         assert max(lab.did(before)) < min(lab.did(after)), (before, after)
