@@ -12,6 +12,7 @@ from k8sha.components.checks import worker_checks
 from k8sha.components.control_plane import ControlPlane
 from k8sha.components.joins import join_command, reset
 from k8sha.components.node import NodeSettings, node_problems, node_requirements, node_stages
+from k8sha.components.settings import node_settings, note_stages
 from k8sha.components.tickets import Ticket
 from k8sha.errors import ConfigError, Problem
 from k8sha.hosts.host import Host, as_hosts
@@ -77,14 +78,18 @@ class Workers(Component):
 
     def stages(self) -> Stages:
         """See :meth:`Component.stages`."""
-        yield from node_stages(
+        settings = node_settings(self._settings)
+        outcome = yield from node_stages(
             self.hosts,
             role="worker",
             version=self.plane.version,
             source=self.plane.source,
             endpoint=self.plane.endpoint,
             settings=self._settings,
+            looks=(settings,) if settings.files else (),
         )
+        if settings.files:
+            yield from note_stages(self.hosts, outcome, settings)
         plane = self.plane
         ticket = Ticket(plane.hosts, plane.version, False, {})
         recover = reset(keep=(), skip_phases="preflight,remove-etcd-member")
