@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from k8sha.errors import NotReady
 from k8sha.hosts.host import Host
 from k8sha.kube import Json, ready
+from k8sha.pods import PROOF
 from k8sha.waiting import Check, NotYet, wait_for
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def network_checks(plane: ControlPlane, hosts: Sequence[Host]) -> Iterator[Check
 
 def _all_reach_all(plane: ControlPlane, hosts: Sequence[Host]) -> str:
     api = plane.api
-    namespace = f"k8sha-verify-{secrets.token_hex(4)}"
+    namespace = f"{PROOF}{secrets.token_hex(4)}"
     labels = {"app.kubernetes.io/managed-by": "k8sha"}
     api.request(
         "post",

@@ -16,6 +16,7 @@ from k8sha.addons.manifests import Manifest
 from k8sha.component import Checks, Requirements
 from k8sha.errors import ConfigError, KubeError, Problem
 from k8sha.kube import Api, Json
+from k8sha.pods import PROOF
 from k8sha.report import Diff
 from k8sha.resources.resource import Requirement
 from k8sha.waiting import Check, NotYet, wait_for
@@ -121,7 +122,7 @@ class _Nfs(Addon):
         yield Check(f"a claim of class {self.storage_class} is written on one node and read on another", self._shared)
 
     def _shared(self) -> str:
-        api, namespace, word = self.plane.api, f"k8sha-verify-{secrets.token_hex(4)}", secrets.token_hex(8)
+        api, namespace, word = self.plane.api, f"{PROOF}{secrets.token_hex(4)}", secrets.token_hex(8)
         nodes = [name for name, node in api.nodes().items() if not node["spec"].get("unschedulable")]
         api.request("post", "/api/v1/namespaces", {"metadata": {"name": namespace}})
         try:

@@ -113,12 +113,14 @@ class Workers(Component):
         """See :meth:`Component.checks`."""
         return worker_checks(self)
 
-    def drain(self, host: Host, *, timeout: float = 300) -> None:
+    def drain(self, host: Host, *, timeout: float = 300, force: bool = False) -> None:
         """Cordon a worker and evict its pods, as their PodDisruptionBudgets allow. ``timeout`` in seconds.
 
-        Raises NotReady with the pods that are left and why.
+        A pod without a controller would be gone for good: with one there, PreflightError is raised and nothing is
+        changed, unless ``force`` says that it may go. Raises NotReady with the pods that are left and why; the worker
+        stays cordoned then.
         """
-        self.plane.api.drain(host.name, timeout=timeout)
+        self.plane.api.drain(host.name, timeout=timeout, force=force)
 
     def uncordon(self, host: Host) -> None:
         """Let a worker take pods again."""
