@@ -190,6 +190,8 @@ def balancers(
             raise gone(name)
         if "/etc/os-release" in text:
             return None
+        if "-checkend" in text:
+            return states.get("authority", "lasts\n").encode()
         if "openssl s_client" in text:
             return states.get("tls", "Verify return code: 0 (ok)\n").encode()
         if "show stat" in text:
@@ -219,6 +221,7 @@ def looks(found: Site) -> dict[str, str]:
 
 HOLDER = f"exactly one balancer holds {VIP}"
 TLS = f"{VIP}:6443 shows a certificate of the cluster's CA"
+AUTHORITY_LASTS = "the authority that balancers trust lasts 30 days and more"
 BACKENDS = "every backend is up"
 PEER = "the balancer without the VIP hears the other and is ready"
 
@@ -227,6 +230,7 @@ def test_all_is_well() -> None:
     assert looks(site(balancers())) == {
         HOLDER: "lb-1 does",
         TLS: "asked from lb-1, lb-2",
+        AUTHORITY_LASTS: "on 2 balancers",
         BACKENDS: "all of them, on every balancer",
         PEER: "lb-2 has heard 6 adverts",
     }
@@ -254,6 +258,7 @@ def test_each_check_is_one_trip_a_balancer() -> None:
             "lb-1: verify error:num=20",
         ),
         (balancers(tls="Verify return code: 0 (ok)\nexit 124\n"), TLS, "lb-1: "),
+        (balancers(authority="ends on Dec  9 2026\n"), AUTHORITY_LASTS, "lb-1: ends on Dec  9 2026; lb-2: ends on"),
         (balancers(status="DOWN"), BACKENDS, "lb-1: master-2 is DOWN (L4TOUT); lb-2: master-2 is DOWN (L4TOUT)"),
         (balancers(status="MAINT"), BACKENDS, "master-2 is MAINT"),
         (balancers(adverts="adverts 5 5"), PEER, "lb-2: keepalived hears no adverts (adverts 5 5)"),
