@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from k8sha.errors import ConfigError, NotReady, PreflightError
+from k8sha.errors import ConfigError, HostErrors, NotReady, PreflightError, Unreachable
 from k8sha.loadbalancers import LoadBalancer
 from k8sha.report import Outcome
 from k8sha.resources import CertificateAuthority, Condition, File, KnownAfter, Service
@@ -171,6 +171,38 @@ def test_every_requirement_names_a_remedy_and_both_balancers_macs_are_ours() -> 
         assert [need.key for need in needs if need.key.startswith("port")] == ["port 6443 is free", "port 8405 is free"]
     free = found[next(iter(found))][0]
     assert {"02:42:c0:a8:38:101", "02:42:c0:a8:38:102"} <= set(getattr(free, "ours", ()))
+
+
+def test_a_dead_backend_does_not_keep_the_balancers_from_being_mended() -> None:
+    """Its authority alone is read there: the error says how to do without it."""
+
+    def answer(name: str, text: str) -> bytes | None:
+        if name == "master-1":
+            raise gone(name)
+        return bare(name, text)
+
+    found = site(answer)
+    for verb in (found.lb.plan, found.lb.install):
+        with pytest.raises(Unreachable, match=r"^master-1: no connection — check that .*; or leave it out .*install"):
+            verb()
+    assert found.shells.applied == []
+    assert {change.host for change in found.lb.with_backends(found.masters[1:]).plan().changes} == {
+        "lb-1",
+        "lb-2",
+        "master-2",
+    }
+
+
+def test_two_dead_backends_are_told_with_it_and_a_dead_balancer_without() -> None:
+    def answer(name: str, text: str) -> bytes | None:
+        if name != "lb-2":
+            raise gone(name)
+        return bare(name, text)
+
+    with pytest.raises(HostErrors) as caught:
+        site(answer).lb.plan()
+    told = {error.host: "leave it out" in str(error) for error in caught.value.errors if isinstance(error, Unreachable)}
+    assert told == {"lb-1": False, "master-1": True, "master-2": True, "master-3": True}
 
 
 STATS = """\
