@@ -10,7 +10,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
@@ -18,10 +18,11 @@ import yaml
 from attrs import define, field
 
 from k8sha.endpoint import Endpoint
-from k8sha.errors import K8shaError, KubeError
+from k8sha.errors import K8shaError, KubeError, NotReady, PreflightError
 from k8sha.hosts.forward import forward
 from k8sha.hosts.host import Host
 from k8sha.kinds import DISCOVERY, Kind, discovered
+from k8sha.pods import alone, evictable, made_anew, namespace_ends, passes
 from k8sha.waiting import Check, NotYet, wait_for
 
 __all__ = ["FIELD_MANAGER", "Api", "Json", "ready"]
@@ -194,26 +195,50 @@ class Api:
         patch = {"spec": {"unschedulable": unschedulable}}
         self.request("patch", f"/api/v1/nodes/{node}", patch, kind="merge-patch+json")
 
-    def drain(self, node: str, *, timeout: float = 300) -> None:
+    def drain(self, node: str, *, timeout: float = 300, force: bool = False) -> None:
         """Cordon a node, then evict its pods as their disruption budgets allow; daemons and static pods stay.
 
-        Raises NotReady with the pods that are left and what keeps them.
+        Raises PreflightError, with nothing changed, where a pod has no controller that would make it anew elsewhere,
+        unless ``force`` is given; NotReady with the pods that are left and what keeps them.
         """
-        self.cordon(node)
+        cordoned = False
 
         def look() -> str:
-            left: list[str] = []
-            for pod in self.pods_on(node):
-                if not _evictable(pod):
-                    continue
-                meta = pod["metadata"]
-                name = f"{meta['namespace']}/{meta['name']}"
-                left.append(f"{name}: leaving" if "deletionTimestamp" in meta else f"{name}: {self._evict(meta)}")
+            nonlocal cordoned
+            try:
+                pods = [pod for pod in self.pods_on(node) if evictable(pod)]
+                if not cordoned:
+                    if not force and (lonely := [alone(pod) for pod in pods if not made_anew(pod)]):
+                        raise PreflightError(lonely)
+                    self.cordon(node)
+                    cordoned = True
+            except KubeError as error:
+                if not passes(error):
+                    raise
+                raise NotYet(str(error)) from None
+            left = [self._left(pod, force) for pod in pods]
             if left:
                 raise NotYet("; ".join(left))
             return "no pod is left"
 
-        wait_for(Check(f"{node} is drained", look), timeout=timeout, interval=0.5)
+        stays = f"; {node} stays cordoned: drain it again to go on, or let pods come again with uncordon()"
+        try:
+            wait_for(Check(f"{node} is drained", look), timeout=timeout, interval=0.5)
+        except NotReady as error:
+            raise NotReady(error.check, error.waited, error.last + (stays if cordoned else "")) from None
+        except KubeError as error:
+            said = error.message + (stays if cordoned else "")
+            raise KubeError(error.verb, error.object, error.status, said, error.details) from None
+
+    def _left(self, pod: Json, force: bool) -> str:
+        """What a pod that is still there waits for; it is evicted where it may be."""
+        meta = pod["metadata"]
+        name = f"{meta['namespace']}/{meta['name']}"
+        if "deletionTimestamp" in meta:
+            return f"{name}: leaving"
+        if not force and not made_anew(pod):  # it has come meanwhile
+            return str(alone(pod))
+        return f"{name}: {self._evict(meta)}"
 
     def _evict(self, meta: Json) -> str:
         body = {
@@ -227,9 +252,9 @@ class Api:
         except KubeError as error:
             if error.status == 404:
                 return "gone"
-            if error.status == 403 and _ends(error):  # nothing more is made in it, not even an eviction
+            if error.status == 403 and namespace_ends(error):  # nothing more is made in it, not even an eviction
                 return "leaving with its namespace"
-            if error.status in (0, 429):  # no answer, or not yet
+            if error.status in (0, 429, 503, 504):  # no answer, or not yet
                 return str(error)
             raise
         return "leaving"
@@ -277,19 +302,3 @@ def ready(item: Json) -> bool:
     """Whether an object's condition ``Ready`` is true."""
     conditions: Iterable[Json] = item.get("status", {}).get("conditions", ())
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
-
-
-def _ends(error: KubeError) -> bool:
-    """Whether a refusal is for a namespace that is being deleted."""
-    causes = error.details.get("causes") if isinstance(error.details, Mapping) else None
-    return any(cause.get("reason") == "NamespaceTerminating" for cause in causes or ())
-
-
-def _evictable(pod: Json) -> bool:
-    meta = pod["metadata"]
-    if "kubernetes.io/config.mirror" in meta.get("annotations", {}):
-        return False
-    if pod.get("status", {}).get("phase") in ("Succeeded", "Failed") and "deletionTimestamp" not in meta:
-        return False  # it has ended; one that ended because it is being deleted is waited for, as it is still there
-    owners: Iterator[Json] = iter(meta.get("ownerReferences", ()))
-    return not any(owner.get("controller") and owner["kind"] == "DaemonSet" for owner in owners)

@@ -83,7 +83,7 @@ class Plan:
 
     def __str__(self) -> str:
         if not self.changes and not self.waits:
-            return "nothing to change"
+            return "\n".join(["nothing to change", *(f"note: {text}" for text in self.warnings)])
         lines: list[str] = []
         last: tuple[str, str] | None = None
         for change in self.changes + self.waits:

@@ -116,6 +116,7 @@ class HostRoutes(Component):
             "type": "bridge",
             "bridge": "cni0",
             "isGateway": True,
+            "forceAddress": True,  # a node that was registered anew has another range: its bridge follows
             "hairpinMode": True,
             "ipMasq": False,
             "ipam": {

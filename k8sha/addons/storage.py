@@ -13,6 +13,7 @@ from attrs import Attribute, field, frozen, validators
 
 from k8sha.addons.addon import Addon
 from k8sha.addons.manifests import Manifest
+from k8sha.addons.proof import proof_namespace
 from k8sha.component import Checks, Requirements
 from k8sha.errors import ConfigError, KubeError, Problem
 from k8sha.kube import Api, Json
@@ -121,10 +122,9 @@ class _Nfs(Addon):
         yield Check(f"a claim of class {self.storage_class} is written on one node and read on another", self._shared)
 
     def _shared(self) -> str:
-        api, namespace, word = self.plane.api, f"k8sha-verify-{secrets.token_hex(4)}", secrets.token_hex(8)
+        api, word = self.plane.api, secrets.token_hex(8)
         nodes = [name for name, node in api.nodes().items() if not node["spec"].get("unschedulable")]
-        api.request("post", "/api/v1/namespaces", {"metadata": {"name": namespace}})
-        try:
+        with proof_namespace(api) as namespace:
             claim = {
                 "metadata": {"name": "claim"},
                 "spec": {
@@ -137,8 +137,6 @@ class _Nfs(Addon):
             self._run(namespace, "writer", nodes[0], f"echo {word} >/claim/word")
             self._run(namespace, "reader", nodes[-1], f'test "$(cat /claim/word)" = {word} && rm /claim/word')
             volume = api.get(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/claim")["spec"]["volumeName"]
-        finally:
-            api.delete(f"/api/v1/namespaces/{namespace}")
         self._wait_until_gone(f"/api/v1/namespaces/{namespace}")
         if self.reclaim == "Retain":  # nobody else would
             api.delete(f"/api/v1/persistentvolumes/{volume}")

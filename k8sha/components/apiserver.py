@@ -157,12 +157,14 @@ class ApiServers:
         yield Stage(name, work, batch=1)
 
 
-def policy_stages(policies: tuple[ApiServerPolicy, ...], servers: ApiServers, *, leftovers: bool) -> Stages:
-    """What brings a control plane that runs to its policies; no stage at all where none is declared and there are no
-    ``leftovers`` of any."""
+def policy_stages(
+    policies: tuple[ApiServerPolicy, ...], servers: ApiServers, *, leftovers: bool, changed: bool = False
+) -> Stages:
+    """What brings a control plane that runs to its policies and to the caller's own arguments; no stage at all where
+    no policy is declared, there are no ``leftovers`` of any, and no argument has ``changed``."""
     for policy in policies:
         yield from policy.changeover(servers)
-    if policies or leftovers:
-        yield from servers.change("API servers", record_first=not policies)
+    if policies or leftovers or changed:
+        yield from servers.change("API servers", record_first=leftovers and not policies)
     for policy in policies:
         yield from policy.clearing(servers.masters)

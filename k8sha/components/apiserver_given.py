@@ -46,13 +46,9 @@ def by_hand(found: Mapping[str, str], wanted: Mapping[str, str]) -> Iterator[str
 
 @frozen
 class NothingByHand(Requirement):
-    """No API server's manifest that is to be made anew has an argument that nobody declares: it would be gone.
-
-    Without ``policies`` it is made anew only where one has left something behind.
-    """
+    """No API server's manifest that is to be made anew has an argument that nobody declares: it would be gone."""
 
     config: Mapping[str, object] = field(hash=False)
-    policies: bool
     remedy: str = field(
         default=f"declare what is to stay in ClusterSettings(api_server={{...}}), and take the rest out of {MANIFEST}",
         kw_only=True,
@@ -72,7 +68,7 @@ class NothingByHand(Requirement):
         wanted = arguments_of(server.get("extraArgs"))
         found = flags_of(spec["containers"][0]["command"])
         left = any(policy_argument(name) and name not in wanted for name in found)
-        if not (left or (self.policies and manifest_lines(spec, server))):
+        if not (left or manifest_lines(spec, server)):
             return Diff()
         lost = by_hand(found, wanted)
         return Diff(tuple(f"its API server has {each}, which nobody declares, and would lose it" for each in lost))

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from k8sha.components.serving import NamesServed, wanted_names
+from k8sha.components.settings import in_force, node_settings, plane_settings
 from k8sha.hosts.host import Host
 from k8sha.kube import Api, Json, ready
 from k8sha.waiting import Check, NotYet, wait_for
@@ -31,7 +33,7 @@ _TRANSLATED = 30.0
 Services when it first creates the container ("cannot construct envvars") tries again after some 13 s, as measured."""
 
 _EXPIRY = """\
-for file in $(find /etc/kubernetes/pki /var/lib/kubelet/pki -name '*.crt' -o -name 'kubelet-client-current.pem'); do
+for file in $(find /etc/kubernetes/pki /var/lib/kubelet/pki -name '*.crt' -o -name 'kubelet-*-current.pem'); do
   end=$(openssl x509 -noout -enddate -in "$file")
   printf '%s %s\\n' "$(date -d "${end#notAfter=}" +%s)" "$file"
 done
@@ -57,7 +59,12 @@ def control_plane_checks(plane: ControlPlane) -> Iterator[Check]:
         yield Check(f"the API server of {host.name} is ready", lambda host=host: _readyz(host, host.address, 6443))  # type: ignore[misc]
     yield Check(
         f"an API server answers through {plane.endpoint}",
-        lambda: _readyz(plane.hosts[-1], plane.endpoint.host, plane.endpoint.port),
+        lambda: _readyz(plane.hosts[-1], plane.endpoint.host, plane.endpoint.port, name=plane.endpoint.host),
+    )
+    yield Check("every API server shows a certificate for every name under which it is asked", lambda: _names(plane))
+    yield Check(
+        f"the programs of {names} run with the settings that are given",
+        lambda: in_force(plane.hosts, plane_settings(plane)),
     )
     if plane.etcd.stacked:  # one on its own hosts is a component of its own
         yield from plane.etcd.checks()
@@ -72,6 +79,12 @@ def worker_checks(workers: Workers) -> Iterator[Check]:
     api = workers.plane.api
     yield Check(f"nodes {names} are Ready at {version}", lambda: nodes_ready(api, workers.hosts, version))
     yield Check("every worker resolves the kubernetes Service", lambda: _dns(api, workers.hosts))
+    if (settings := node_settings(workers.settings or workers.plane.settings)).files:
+        yield Check(
+            f"the programs of {names} run with the settings that are given",
+            lambda: in_force(workers.hosts, settings),
+        )
+    yield Check(f"no certificate of {names} ends within {EXPIRY_DAYS} days", lambda: _certificates(workers.hosts))
 
 
 def nodes_ready(api: Api, hosts: Iterable[Host], version: str) -> str:
@@ -127,10 +140,23 @@ def _state(pod: Json | None) -> str:
     return "is missing" if pod is None else f"is not ready ({pod['status'].get('phase', 'Pending')})"
 
 
-def _readyz(asker: Host, address: str, port: int) -> str:
+def _names(plane: ControlPlane) -> str:
+    """As a client sees it, by whatever name it asks."""
+    wrong = []
+    for host in plane.hosts:
+        shown = NamesServed(host.address, wanted_names(plane, host))
+        _, out, err = host.read(shown.probe())[0]
+        if missing := shown.diff(out + err).lines:
+            wrong.append(f"{host.name}: {', '.join(missing)}")
+    if wrong:
+        raise NotYet("; ".join(wrong))
+    return f"asked of {len(plane.hosts)} API servers"
+
+
+def _readyz(asker: Host, address: str, port: int, *, name: str = "kubernetes") -> str:
     where = f"[{address}]" if ":" in address else address
     command = (
-        f"kubectl --kubeconfig=/etc/kubernetes/admin.conf --server=https://{where}:{port} --tls-server-name=kubernetes "
+        f"kubectl --kubeconfig=/etc/kubernetes/admin.conf --server=https://{where}:{port} --tls-server-name={name} "
         "--request-timeout=5s get --raw '/readyz?verbose'"
     )
     exit, out, err = asker.read(command)[0]

@@ -25,6 +25,8 @@ from k8sha.components.networks import address_problems, link_problems, network_p
 from k8sha.components.node import NodeSettings, node_problems, node_requirements, node_stages
 from k8sha.components.replace import removal, replacement
 from k8sha.components.restore import external_members, stacked_members
+from k8sha.components.serving import ServedNames, serving_stages
+from k8sha.components.settings import note_stages, plane_settings
 from k8sha.endpoint import Endpoint
 from k8sha.errors import ConfigError, HostError, KubeError, Problem
 from k8sha.etcd.age import Encryption, Unlock
@@ -317,7 +319,7 @@ class ControlPlane(Component):
             settings=self.settings,
             endpoint=self.endpoint,
         )
-        told: tuple[Requirement, ...] = (NothingByHand(cluster_configuration(self), bool(self.policies)),)
+        told: tuple[Requirement, ...] = (NothingByHand(cluster_configuration(self)),)
         encrypts = [dict(self.cluster.api_server), *(policy.arguments() for policy in self.policies)]
         if not any("encryption-provider-config" in arguments for arguments in encrypts):
             told = (*told, NotEncrypted())
@@ -325,17 +327,22 @@ class ControlPlane(Component):
 
     def stages(self) -> Stages:
         """See :meth:`Component.stages`."""
-        yield from node_stages(
+        settings = plane_settings(self)
+        outcome = yield from node_stages(
             self.hosts,
             role="master",
             version=self.version,
             source=self.source,
             endpoint=self.endpoint,
             settings=self.settings,
+            looks=(ServedNames(), settings),
         )
+        yield from note_stages(self.hosts, outcome, settings)
+        yield from serving_stages(self, outcome, settings)
         formed = yield from formation(self)
         self._seen.kubeconfig = formed.kubeconfig or None
-        yield from policy_stages(self.policies, formed.servers, leftovers=formed.leftovers)
+        changed = any(settings.server_differs(outcome.of(host.name, settings.key)) for host in self.hosts)
+        yield from policy_stages(self.policies, formed.servers, leftovers=formed.leftovers, changed=changed)
 
     def checks(self) -> Checks:
         """See :meth:`Component.checks`."""

@@ -13,7 +13,7 @@ from k8sha.components.apiserver_host import ApiServerArguments
 from k8sha.components.etcd import StackedEtcdHealthy, forget_member
 from k8sha.components.joins import join_command, reset
 from k8sha.components.kubeadm import cluster_config, init_config, new_token
-from k8sha.components.masters import ADMIN_CONF, DONE, ApiReady, MasterFiles, first_master, master_files
+from k8sha.components.masters import ADMIN_CONF, DONE, ApiReady, MasterStanding, first_master, master_files
 from k8sha.components.names import CertificateNames
 from k8sha.components.tickets import Ticket
 from k8sha.etcd.clients import CLIENT_FILES, client_certificates, with_etcd
@@ -64,7 +64,7 @@ def formation(plane: ControlPlane) -> Generator[Step, Outcome, Formed]:
         yield from policy.preparation(plane.hosts)
     if files := tuple(resource for policy in plane.policies for resource in policy.files()):
         yield Stage("files of the API servers", dict.fromkeys(plane.hosts, files))
-    state, told = MasterFiles(stacked=plane.etcd.stacked), ApiServerArguments()
+    state, told = MasterStanding(stacked=plane.etcd.stacked), ApiServerArguments()
     work: dict[Host, tuple[Resource, ...]] = {}
     work |= {host: (UnfinishedChange(host.address), state, told) for host in plane.hosts}
     if not plane.etcd.stacked:

@@ -17,7 +17,7 @@ from k8sha.endpoint import Endpoint
 from k8sha.hosts.host import Host
 from k8sha.versions import Version, kubeadm_api
 
-__all__ = ["ClusterSettings", "init_config", "join_config"]
+__all__ = ["ClusterSettings", "init_config", "join_config", "plain"]
 
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
 TOKEN_TTL = "15m0s"
@@ -150,17 +150,17 @@ def init_config(host: Host, settings: NodeSettings, cluster: dict[str, object], 
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "cgroupDriver": "systemd",
-        **_plain(settings.kubelet),
+        **plain(settings.kubelet),
     }
     proxy = {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
-        **_plain(settings.kube_proxy),
+        **plain(settings.kube_proxy),
     }
     return dump(init, cluster, kubelet, proxy)
 
 
-def _plain(values: object) -> dict[str, object]:
+def plain(values: object) -> dict[str, object]:
     """Settings as plain data, whatever mapping they came as."""
     data = json.loads(json.dumps(values, default=dict))
     if not isinstance(data, dict):

@@ -17,7 +17,7 @@ __all__ = [
     "DONE",
     "MASTER_FILES",
     "ApiReady",
-    "MasterFiles",
+    "MasterStanding",
     "MasterState",
     "first_master",
     "master_files",
@@ -87,7 +87,7 @@ else echo none; fi"""
 
 
 @frozen
-class MasterFiles(MasterState):
+class MasterStanding(MasterState):
     """The same, and each file of a master that is missing, in a line of its own."""
 
     def probe(self) -> str:

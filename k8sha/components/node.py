@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from attrs import Attribute, field, frozen
 
-from k8sha.component import Requirements, Stages
+from k8sha.component import Requirements
 from k8sha.distros import Distro
 from k8sha.endpoint import Endpoint
 from k8sha.errors import ConfigError, Problem
 from k8sha.etcd.member import KERNEL
 from k8sha.hosts.host import Host
 from k8sha.preflight import NAMES, known_distro, role_requirements, system_problems
+from k8sha.report import Outcome
 from k8sha.resources.containerd import SOCKET, ContainerdConfig, SystemdCgroups
 from k8sha.resources.files import File, render
 from k8sha.resources.kernel import Modules, NoSwap, Sysctl
@@ -24,7 +25,7 @@ from k8sha.resources.requirements import NodeRequirement
 from k8sha.resources.resource import Requirement, Resource
 from k8sha.resources.service import Service
 from k8sha.sources import Role, Source
-from k8sha.stage import Stage
+from k8sha.stage import Stage, Step
 from k8sha.versions import Version
 
 __all__ = ["NodeSettings", "node_problems", "node_requirements", "node_stages"]
@@ -140,14 +141,27 @@ def node_requirements(
 
 
 def node_stages(
-    hosts: Sequence[Host], *, role: Role, version: Version, source: Source, endpoint: Endpoint, settings: NodeSettings
-) -> Stages:
-    """One stage, for ``yield from`` in a component's stages: everything that a node needs before kubeadm runs."""
+    hosts: Sequence[Host],
+    *,
+    role: Role,
+    version: Version,
+    source: Source,
+    endpoint: Endpoint,
+    settings: NodeSettings,
+    looks: tuple[Resource, ...] = (),
+) -> Generator[Step, Outcome, Outcome]:
+    """One stage, for ``yield from`` in a component's stages: everything that a node needs before kubeadm runs.
+
+    Returns what it saw, also of ``looks``: what only reads, for stages that follow.
+    """
     work = {
-        host: tuple(_resources(host, role=role, version=version, source=source, endpoint=endpoint, settings=settings))
+        host: (
+            *_resources(host, role=role, version=version, source=source, endpoint=endpoint, settings=settings),
+            *looks,
+        )
         for host in hosts
     }
-    yield Stage(f"prepare {role}s", work, early=True)
+    return (yield Stage(f"prepare {role}s", work, early=True))
 
 
 def _packages(distro: Distro, source: Source) -> tuple[str, ...]:

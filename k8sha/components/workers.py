@@ -14,6 +14,7 @@ from k8sha.components.control_plane import ControlPlane
 from k8sha.components.joins import join_command, reset
 from k8sha.components.networks import address_problems, link_problems
 from k8sha.components.node import NodeSettings, node_problems, node_requirements, node_stages
+from k8sha.components.settings import node_settings, note_stages
 from k8sha.components.tickets import Ticket
 from k8sha.errors import ConfigError, Problem
 from k8sha.hosts.host import Host, as_hosts
@@ -80,14 +81,18 @@ class Workers(Component):
 
     def stages(self) -> Stages:
         """See :meth:`Component.stages`."""
-        yield from node_stages(
+        settings = node_settings(self._settings)
+        outcome = yield from node_stages(
             self.hosts,
             role="worker",
             version=self.plane.version,
             source=self.plane.source,
             endpoint=self.plane.endpoint,
             settings=self._settings,
+            looks=(settings,) if settings.files else (),
         )
+        if settings.files:
+            yield from note_stages(self.hosts, outcome, settings)
         plane = self.plane
         ticket = Ticket(plane.hosts, plane.version, False, {})
         recover = reset("kubeadm join", keep=(), skip_phases="preflight,remove-etcd-member")
@@ -111,12 +116,14 @@ class Workers(Component):
         """See :meth:`Component.checks`."""
         return worker_checks(self)
 
-    def drain(self, host: Host, *, timeout: float = 300) -> None:
+    def drain(self, host: Host, *, timeout: float = 300, force: bool = False) -> None:
         """Cordon a worker and evict its pods, as their PodDisruptionBudgets allow. ``timeout`` in seconds.
 
-        Raises NotReady with the pods that are left and why.
+        A pod without a controller would be gone for good: with one there, PreflightError is raised and nothing is
+        changed, unless ``force`` says that it may go. Raises NotReady with the pods that are left and why; the worker
+        stays cordoned then.
         """
-        self.plane.api.drain(host.name, timeout=timeout)
+        self.plane.api.drain(host.name, timeout=timeout, force=force)
 
     def uncordon(self, host: Host) -> None:
         """Let a worker take pods again."""

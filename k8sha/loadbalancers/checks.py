@@ -20,6 +20,8 @@ from k8sha.waiting import Check, NotYet
 
 __all__ = ["checks", "statistics"]
 
+EXPIRY_DAYS = 30
+
 # keepalived writes its counters into its own /tmp when told to. Two looks, the second as soon as more has come.
 _ADVERTS = """\
 pid=$(systemctl show -p MainPID --value keepalived)
@@ -80,6 +82,18 @@ timeout 10 openssl s_client -connect {self.vip}:{self.port} -CAfile {shlex.quote
             raise NotYet("; ".join(wrong))
         return f"asked from {', '.join(map(str, self.hosts))}"
 
+    def authority_lasts(self) -> str:
+        """Beyond it the proxies trust no API server any more."""
+        path = shlex.quote(self.proxy.ca_path)
+        look = f"""\
+if openssl x509 -noout -checkend {EXPIRY_DAYS * 86400} -in {path} >/dev/null; then echo lasts
+elif end=$(openssl x509 -noout -enddate -in {path}); then echo "ends on ${{end#notAfter=}}"
+else exit 1; fi"""
+        said = {host: _read(host, "its copy of the authority", look)[0].decode().strip() for host in self.hosts}
+        if wrong := [f"{host.name}: {text}" for host, text in said.items() if text != "lasts"]:
+            raise NotYet("; ".join(wrong))
+        return f"on {len(self.hosts)} balancers"
+
     def backends_up(self) -> str:
         """As each balancer's proxy sees them."""
         wrong = []
@@ -123,6 +137,7 @@ def checks(hosts: tuple[Host, ...], vip: str, port: int, proxy: Proxy) -> Iterat
     balancers = _Balancers(hosts, vip, port, proxy)
     yield Check(f"exactly one balancer holds {vip}", balancers.one_holder)
     yield Check(f"{vip}:{port} shows a certificate of the cluster's CA", balancers.vip_answers)
+    yield Check(f"the authority that balancers trust lasts {EXPIRY_DAYS} days and more", balancers.authority_lasts)
     yield Check("every backend is up", balancers.backends_up)
     yield Check("the balancer without the VIP hears the other and is ready", balancers.peer_listens)
 

@@ -15,6 +15,7 @@ from k8sha.events import Listener, ignore
 from k8sha.facts import Interface
 from k8sha.hosts.host import Host, as_hosts
 from k8sha.loadbalancers import checks, handover
+from k8sha.loadbalancers.away import backends_may_be_away
 from k8sha.loadbalancers.conditions import BalancerReady, VIPHolder
 from k8sha.loadbalancers.exchange import InRotation
 from k8sha.loadbalancers.faults import faults
@@ -30,7 +31,7 @@ from k8sha.loadbalancers.preflight import (
 )
 from k8sha.loadbalancers.proxy import Backend, Proxy, Service
 from k8sha.loadbalancers.statistics import BalancerStatistics
-from k8sha.report import Outcome, Report
+from k8sha.report import Outcome, Plan, Report
 from k8sha.resources import CertificateAuthority, Command, KnownAfter, Requirement, Resource
 from k8sha.resources.files import Contents
 from k8sha.resources.packages import versions_seen
@@ -121,6 +122,16 @@ class LoadBalancer(Component):
             for host in self._backup_first(outcome, holder)
         }
         yield Stage("proxy and VIP", work, batch=1)
+
+    def plan(self, listen: Listener = ignore) -> Plan:
+        """See :meth:`Component.plan`."""
+        with backends_may_be_away(self.backends):
+            return super().plan(listen)
+
+    def install(self, listen: Listener = ignore) -> Report:
+        """See :meth:`Component.install`."""
+        with backends_may_be_away(self.backends):
+            return super().install(listen)
 
     def checks(self) -> Checks:
         """See :meth:`Component.checks`."""

@@ -129,9 +129,10 @@ if [ -f {path} ]; then echo file; cat {path}; fi"""
 
 @frozen
 class NoSwap(Resource):
-    """Swap is off and stays off: in use, in fstab (tabs too), as systemd units, and from zram generators.
+    """Swap is off and stays off: in use, in fstab (tabs too), as systemd units, whoever made them (the type of a
+    partition may do), and on zram, by a generator or a service.
 
-    ``fstab`` lines are commented out, not deleted; the old file is kept beside it.
+    ``fstab`` lines are commented out, not deleted; the old file is kept beside it, and so is whatever has to make room.
     """
 
     fstab: str = field(default="/etc/fstab", kw_only=True)
@@ -151,13 +152,17 @@ if [ -r {fstab} ]; then
 fi
 for unit in {_SWAP_UNITS}; do
   if [ -f "$unit" ] && [ "$(readlink -f "/etc/systemd/system/${{unit##*/}}")" != /dev/null ]; then
-    echo "unit: ${{unit##*/}}"
+    printf 'unit: %s\\n' "${{unit##*/}}"
   fi
 done
 if [ -e {_ZRAM} ]; then
-  if [ "$(readlink -f /etc/systemd/zram-generator.conf)" != /dev/null ]; then echo "generator: zram-generator"; fi
+  if [ "$(readlink -f {_ZRAM_CONF})" != /dev/null ]; then echo "generator: zram-generator"; fi
 fi
-if [ -e {_ZRAMSWAP} ]; then echo "service: zramswap"; fi"""
+for name in {_ZRAM_SERVICES}; do
+  for link in /etc/systemd/system/*.wants/"$name.service"; do
+    if [ -L "$link" ]; then echo "service: $name"; break; fi
+  done
+done"""
 
     def diff(self, seen: bytes) -> Diff:
         return Diff(tuple(f"- {line}" for line in seen.decode(errors="replace").splitlines()))
@@ -180,12 +185,34 @@ for unit in {_SWAP_UNITS}; do
     systemctl mask --quiet --now "$name"
   fi
 done
-if [ -e {_ZRAM} ]; then ln -sfn /dev/null /etc/systemd/zram-generator.conf; fi
-if [ -e {_ZRAMSWAP} ]; then systemctl disable --quiet --now zramswap; fi
+if [ -e {_ZRAM} ] && [ "$(readlink -f {_ZRAM_CONF})" != /dev/null ]; then
+  if [ -e {_ZRAM_CONF} ] || [ -L {_ZRAM_CONF} ]; then mv -fT {_ZRAM_CONF} {_ZRAM_CONF}.before-k8sha; fi
+  ln -s /dev/null {_ZRAM_CONF}
+fi
+for name in {_ZRAM_SERVICES}; do
+  for link in /etc/systemd/system/*.wants/"$name.service"; do
+    if [ -L "$link" ]; then systemctl disable --quiet --now "$name"; break; fi
+  done
+done
 swapoff -a
 systemctl daemon-reload"""
 
 
-_SWAP_UNITS = "/etc/systemd/system/*.swap /run/systemd/generator/*.swap /usr/lib/systemd/system/*.swap"
+_SWAP_UNITS = " ".join(
+    f"{folder}/*.swap"
+    for folder in (
+        "/etc/systemd/system",
+        "/run/systemd/system",
+        "/run/systemd/generator.early",
+        "/run/systemd/generator",
+        "/run/systemd/generator.late",
+        "/usr/local/lib/systemd/system",
+        "/usr/lib/systemd/system",
+    )
+)
+"""Where systemd finds units (systemd.unit(5)); those that follow from a partition table are among the late ones."""
+
 _ZRAM = "/usr/lib/systemd/system-generators/zram-generator"
-_ZRAMSWAP = "/etc/systemd/system/multi-user.target.wants/zramswap.service"
+_ZRAM_CONF = "/etc/systemd/zram-generator.conf"
+_ZRAM_SERVICES = "zramswap zram-config zram-swap"
+"""Of Debian's zram-tools, Ubuntu's zram-config, and what others call it."""

@@ -110,6 +110,8 @@ fi
             "-o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "
             "-y -q --no-install-recommends --allow-change-held-packages"
         )
+        if any(version for _, version in self._wanted()):
+            options += " --allow-downgrades"  # apt goes back to no version but one that is asked for
         return f"""\
 umask 022
 export DEBIAN_FRONTEND=noninteractive

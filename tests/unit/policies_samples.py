@@ -1,4 +1,4 @@
-"""The resources of policies, for :mod:`samples`."""
+"""The resources of policies and of what API servers are told, for :mod:`samples`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from k8sha.components.apiserver_host import (
     KubeadmConfig,
     NotEncrypted,
 )
+from k8sha.components.serving import NamesServed, ServedNames, ServingCertificate
+from k8sha.components.settings import SettingsInForce
 from k8sha.policies.keys import ApiServerKeys, MadeKey, OnlyThese, Rewritten, config_path, key_path
 from k8sha.resources import Resource
 from k8sha.versions import Version
@@ -26,20 +28,30 @@ CONFIG = with_policies(
         Volume("audit-log", "/var/log/audit", "DirectoryOrCreate", read_only=False),
     ),
 )
+NAMES = ("192.168.56.100", "master-1", "fd00::1", "localhost")
 
 POLICIES_SAMPLES: dict[str, Resource] = {
     "api-server-arguments": ApiServerArguments(),
     "api-server-change-unfinished": UnfinishedChange("192.168.56.10"),
-    "api-server-by-hand": NothingByHand(CONFIG, policies=True),
+    "api-server-by-hand": NothingByHand(CONFIG),
     "api-server-keys": ApiServerKeys(),
     "api-server-manifest": ApiServerManifest(CONFIG, VERSION, "192.168.56.10", ("192.168.56.11", "192.168.56.12")),
     "api-server-not-encrypted": NotEncrypted(),
+    "api-server-names": ServedNames(),
+    "api-server-names-shown": NamesServed("192.168.56.10", NAMES),
     "api-server-pod": ApiServerPod("master-1", "192.168.56.10"),
     "api-server-runs": ApiServerRuns(),
     "key-made": MadeKey("secretbox-1", make=True),
     "key-taken": MadeKey("aescbc-1", make=False),
     "keys-only-these": OnlyThese((config_path(("secretbox-1", "identity")), key_path("secretbox-1"))),
     "kubeadm-config": KubeadmConfig(CONFIG, VERSION, "192.168.56.10"),
+    "serving-certificate": ServingCertificate(
+        {**CONFIG, "apiServer": {"certSANs": ["192.168.56.100"]}}, VERSION, "master-1", "192.168.56.10", NAMES
+    ),
+    "settings-in-force": SettingsInForce(
+        {"kube-apiserver": {"v": "2"}, "kube-scheduler": {"v": "2"}},
+        files={"kubelet": {"maxPods": 50}, "kube-proxy": {"mode": "nftables"}},
+    ),
     "secrets-decrypted": Rewritten("identity"),
     "secrets-rewritten": Rewritten("secretbox-1"),
 }

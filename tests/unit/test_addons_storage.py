@@ -21,6 +21,7 @@ class Server(Api):
     provisioner: bool = True
     going: dict[str, int] = field(factory=dict)
     there: set[str] = field(factory=set)
+    labels: Mapping[str, str] = field(factory=dict)
 
     def request(
         self,
@@ -36,7 +37,12 @@ class Server(Api):
             self.there.add(f"{path}/{body['metadata']['name']}")
             if path.endswith("claims"):
                 self.there.add(VOLUME)
-            return body
+            meta = {**body["metadata"], "creationTimestamp": "2026-11-23T21:00:00Z"}
+            if path == "/api/v1/namespaces":
+                self.labels = meta["labels"]
+            return {**body, "metadata": meta}
+        if path == "/api/v1/namespaces":
+            return {"items": []}
         if verb == "delete":
             self.going[path] = 2
             return {}
@@ -70,3 +76,5 @@ def test_nothing_of_the_proof_is_left_when_it_ends(reclaim: str, provisioner: bo
     [check] = NfsProvisioner(plane, server="nfs.example.org", path="/export", reclaim=reclaim).checks()
     assert check.look() == "written on a, read on b"
     assert api.there == set()
+    # The writer is root, as a provisioner's folder asks for: no default of the cluster's keeps it out.
+    assert api.labels["pod-security.kubernetes.io/enforce"] == "baseline"

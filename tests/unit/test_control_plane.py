@@ -21,7 +21,7 @@ from k8sha import (
     Workers,
 )
 from k8sha.components.kubeadm import cluster_config, init_config, join_config
-from k8sha.components.masters import MasterFiles, first_master
+from k8sha.components.masters import MasterStanding, first_master
 from k8sha.errors import PreflightError
 from k8sha.policies import AuditLog
 
@@ -208,8 +208,8 @@ def test_a_master_that_lacks_a_file_is_refused_and_neither_reset_nor_made_to_joi
 
 def test_what_a_master_lacks_is_told_file_by_file() -> None:
     seen = b"partial\n+ /etc/kubernetes/admin.conf\n+ /etc/kubernetes/manifests/etcd.yaml\n"
-    assert MasterFiles.parse(seen) == (
+    assert MasterStanding.parse(seen) == (
         "partial",
         ("/etc/kubernetes/admin.conf", "/etc/kubernetes/manifests/etcd.yaml"),
     )
-    assert MasterFiles.parse(b"done\n\n") == ("done", ())
+    assert MasterStanding.parse(b"done\n\n") == ("done", ())

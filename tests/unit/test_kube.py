@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -14,8 +15,9 @@ from attrs import define, field
 
 from k8sha import kube
 from k8sha.endpoint import Endpoint
-from k8sha.errors import KubeError
+from k8sha.errors import KubeError, NotReady, PreflightError
 from k8sha.kube import Api, Json
+from k8sha.waiting import wait_for
 
 
 @define(eq=False)
@@ -132,6 +134,15 @@ def test_what_it_says_is_told_where_there_is_no_time_or_it_names_none(
     assert (caught.value.status, server.asked, naps) == (429, [verb.upper()], [])
 
 
+@pytest.fixture(autouse=True)
+def no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two looks of a drain."""
+    monkeypatch.setattr(kube, "wait_for", functools.partial(wait_for, pause=lambda seconds: None))
+
+
+OWNED = {"ownerReferences": [{"kind": "ReplicaSet", "controller": True}]}
+
+
 @define(eq=False)
 class Evicting(Api):
     """A node with one pod. Evictions are answered with these, one after another; then the pod is gone."""
@@ -141,7 +152,7 @@ class Evicting(Api):
     def request(self, verb: str, path: str, body: Json = None, **more: object) -> Json:
         if path.endswith("/eviction"):
             raise self.answers.pop(0)
-        pods = [{"metadata": {"namespace": "n", "name": "p"}}] if self.answers else []
+        pods = [{"metadata": {"namespace": "n", "name": "p"} | OWNED}] if self.answers else []
         return {"items": pods, "metadata": {}, "spec": {}}
 
 
@@ -152,7 +163,7 @@ def refused(status: int, reason: str = "") -> KubeError:
 
 def test_a_drain_outlasts_what_passes() -> None:
     """Also a pod whose namespace is being deleted, which refuses its eviction: the pods of a ``verify`` just before."""
-    passing = [refused(429), refused(0), refused(403, "NamespaceTerminating"), refused(404)]
+    passing = [refused(429), refused(0), refused(503), refused(504), refused(403, "NamespaceTerminating"), refused(404)]
     server = Evicting(lambda: "", Endpoint("192.168.56.100"), answers=passing)
     server.drain("w1")
     assert server.answers == []
@@ -160,7 +171,7 @@ def test_a_drain_outlasts_what_passes() -> None:
 
 @pytest.mark.parametrize("error", [refused(403), refused(403, "Other"), refused(500)], ids=str)
 def test_a_drain_ends_with_a_refusal_that_stays(error: KubeError) -> None:
-    with pytest.raises(KubeError, match="refused"):
+    with pytest.raises(KubeError, match=r"refused; w1 stays cordoned: drain it again to go on, or .* uncordon"):
         Evicting(lambda: "", Endpoint("192.168.56.100"), answers=[error]).drain("w1")
 
 
@@ -185,3 +196,79 @@ def test_a_drain_waits_for_pods_that_ended_because_they_are_deleted(phase: str, 
     server = Seen(lambda: "", Endpoint("192.168.56.100"), looks=[[pod], []])
     server.drain("w1")
     assert len(server.looks) == 2 - looks
+
+
+@define(eq=False)
+class Failing(Api):
+    """A node with these pods. Its requests, but evictions, fail so often; ``asked`` are those that did not."""
+
+    pods: list[Json] = field(factory=list)
+    fails: list[KubeError] = field(factory=list)
+    asked: list[str] = field(factory=list)
+
+    def request(self, verb: str, path: str, body: Json = None, **more: object) -> Json:
+        if self.fails and not path.endswith("/eviction"):
+            raise self.fails.pop(0)
+        self.asked.append(f"{verb} {path.rpartition('/')[2]}")
+        if path.endswith("/eviction"):
+            self.pods.clear()
+        return {"items": list(self.pods), "metadata": {}, "spec": {}}
+
+
+def failing(*pods: Json, fails: Iterable[KubeError] = ()) -> Failing:
+    return Failing(lambda: "", Endpoint("192.168.56.100"), pods=list(pods), fails=list(fails))
+
+
+def a_pod(**meta: Json) -> Json:
+    return {"metadata": {"namespace": "web", "name": "by-hand"} | meta}
+
+
+@pytest.mark.parametrize("statuses", [(0, 0), (429,), (500, 503), (504,)])
+def test_a_drain_outlasts_an_api_server_that_is_away(statuses: tuple[int, ...]) -> None:
+    """A VIP that moved just then left the node cordoned, and its pods on it."""
+    server = failing(a_pod(**OWNED), fails=[refused(status) for status in statuses])
+    server.drain("w1")
+    assert server.asked == ["get pods", "patch w1", "post eviction", "get pods"]
+
+
+def test_one_that_stays_away_is_told_and_what_stays_cordoned() -> None:
+    away = [refused(503)] * 9
+    with pytest.raises(NotReady) as caught:
+        failing(fails=away).drain("w1", timeout=0)
+    assert "cordoned" not in str(caught.value)
+    with pytest.raises(NotReady, match=r"web/by-hand: leaving; w1 stays cordoned: drain it again to go on"):
+        failing(a_pod(deletionTimestamp="2026-11-23T20:59:00Z")).drain("w1", timeout=0)
+    with pytest.raises(KubeError, match="not installed yet"):
+        failing(fails=[KubeError("read", "admin.conf", 0, "the cluster is not installed yet")]).drain("w1")
+
+
+def test_a_pod_that_nobody_would_make_again_stops_a_drain_before_it_begins() -> None:
+    """It was evicted, which was the end of it; kubectl asks for --force there."""
+    server = failing(a_pod())
+    with pytest.raises(PreflightError, match=r"^web/by-hand: has no controller.*force=True$"):
+        server.drain("w1")
+    assert server.asked == ["get pods"]
+    server.drain("w1", force=True)
+    assert server.asked[1:] == ["get pods", "patch w1", "post eviction", "get pods"]
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        a_pod(annotations={"kubernetes.io/config.mirror": "x"}),
+        a_pod(ownerReferences=[{"kind": "DaemonSet", "controller": True}]),
+        a_pod() | {"status": {"phase": "Succeeded"}},
+    ],
+    ids=["static", "daemon", "ended"],
+)
+def test_what_stays_on_a_node_anyhow_stops_no_drain(pod: Json) -> None:
+    server = failing(pod)
+    server.drain("w1")
+    assert server.asked == ["get pods", "patch w1"]
+
+
+def test_pods_of_a_proof_go_without_a_word() -> None:
+    """A ``verify`` that was killed has left some."""
+    server = failing(a_pod(namespace="k8sha-verify-0badcafe"))
+    server.drain("w1")
+    assert "post eviction" in server.asked

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from attrs import evolve
 
-from k8sha.errors import ConfigError, NotReady, PreflightError
+from k8sha.errors import ConfigError, HostErrors, NotReady, PreflightError, Unreachable
 from k8sha.loadbalancers import LoadBalancer
 from k8sha.report import Outcome
 from k8sha.resources import CertificateAuthority, Condition, File, KnownAfter, Service
@@ -180,6 +180,38 @@ def test_every_requirement_names_a_remedy_and_both_balancers_macs_are_ours() -> 
     assert {"02:42:c0:a8:38:101", "02:42:c0:a8:38:102"} <= set(getattr(free, "ours", ()))
 
 
+def test_a_dead_backend_does_not_keep_the_balancers_from_being_mended() -> None:
+    """Its authority alone is read there: the error says how to do without it."""
+
+    def answer(name: str, text: str) -> bytes | None:
+        if name == "master-1":
+            raise gone(name)
+        return bare(name, text)
+
+    found = site(answer)
+    for verb in (found.lb.plan, found.lb.install):
+        with pytest.raises(Unreachable, match=r"^master-1: no connection — check that .*; or leave it out .*install"):
+            verb()
+    assert found.shells.applied == []
+    assert {change.host for change in found.lb.with_backends(found.masters[1:]).plan().changes} == {
+        "lb-1",
+        "lb-2",
+        "master-2",
+    }
+
+
+def test_two_dead_backends_are_told_with_it_and_a_dead_balancer_without() -> None:
+    def answer(name: str, text: str) -> bytes | None:
+        if name != "lb-2":
+            raise gone(name)
+        return bare(name, text)
+
+    with pytest.raises(HostErrors) as caught:
+        site(answer).lb.plan()
+    told = {error.host: "leave it out" in str(error) for error in caught.value.errors if isinstance(error, Unreachable)}
+    assert told == {"lb-1": False, "master-1": True, "master-2": True, "master-3": True}
+
+
 STATS = """\
 # pxname,svname,scur,smax,stot,bin,bout,chkfail,downtime,status,check_status,check_code,last_chk,check_desc
 kube-apiserver,master-1,1,2,30,10,20,0,0,UP,L7OK,200,,Layer7 check passed
@@ -197,6 +229,8 @@ def balancers(
             raise gone(name)
         if "/etc/os-release" in text:
             return None
+        if "-checkend" in text:
+            return states.get("authority", "lasts\n").encode()
         if "openssl s_client" in text:
             return states.get("tls", "Verify return code: 0 (ok)\n").encode()
         if "show stat" in text:
@@ -226,6 +260,7 @@ def looks(found: Site) -> dict[str, str]:
 
 HOLDER = f"exactly one balancer holds {VIP}"
 TLS = f"{VIP}:6443 shows a certificate of the cluster's CA"
+AUTHORITY_LASTS = "the authority that balancers trust lasts 30 days and more"
 BACKENDS = "every backend is up"
 PEER = "the balancer without the VIP hears the other and is ready"
 
@@ -234,6 +269,7 @@ def test_all_is_well() -> None:
     assert looks(site(balancers())) == {
         HOLDER: "lb-1 does",
         TLS: "asked from lb-1, lb-2",
+        AUTHORITY_LASTS: "on 2 balancers",
         BACKENDS: "all of them, on every balancer",
         PEER: "lb-2 has heard 6 adverts",
     }
@@ -261,6 +297,7 @@ def test_each_check_is_one_trip_a_balancer() -> None:
             "lb-1: verify error:num=20",
         ),
         (balancers(tls="Verify return code: 0 (ok)\nexit 124\n"), TLS, "lb-1: "),
+        (balancers(authority="ends on Dec  9 2026\n"), AUTHORITY_LASTS, "lb-1: ends on Dec  9 2026; lb-2: ends on"),
         (balancers(status="DOWN"), BACKENDS, "lb-1: master-2 is DOWN (L4TOUT); lb-2: master-2 is DOWN (L4TOUT)"),
         (balancers(status="MAINT"), BACKENDS, "master-2 is MAINT"),
         (balancers(adverts="adverts 5 5"), PEER, "lb-2: keepalived hears no adverts (adverts 5 5)"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from attrs import evolve
@@ -16,24 +17,39 @@ from k8sha.components.apiserver_change import ApiServerManifest, UnfinishedChang
 from k8sha.components.apiserver_given import NothingByHand
 from k8sha.components.apiserver_host import MANIFEST as PATH
 from k8sha.components.apiserver_host import KubeadmConfig, NotEncrypted
+from k8sha.components.masters import ApiReady
+from k8sha.components.names import CertificateNames
 from k8sha.components.replace import replacement
+from k8sha.components.serving import NamesServed, ServingCertificate
 from k8sha.policies import AuditLog, EncryptionAtRest
 from k8sha.policies.keys import FOLDER, config_path
 from k8sha.report import Outcome
-from k8sha.resources import File
+from k8sha.resources import File, Resource
 from k8sha.stage import Stage
 
 from .policies_samples import CONFIG, VERSION
 
 MASTERS = tuple(Host(f"master-{number}", f"192.168.56.{9 + number}") for number in (1, 2, 3))
-HEAD = "spec:\n  containers:\n  - command:\n    - kube-apiserver\n    - --secure-port=6443\n"
+HEAD = """\
+spec:
+  containers:
+  - command:
+    - kube-apiserver
+    - --secure-port=6443
+    - --goaway-chance=0.001
+    - --shutdown-delay-duration=15s
+"""
 AUDITED = f"{HEAD}    - --audit-log-maxage=30\n"
 
 
 @pytest.fixture(autouse=True)
 def nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What makes hosts nodes reads them, and is not at stake."""
-    monkeypatch.setattr(control_plane, "node_stages", lambda *_, **__: ())
+    """What makes hosts nodes reads them, and is not at stake; what is looked at beside it is."""
+
+    def looks(hosts: Sequence[Host], *, looks: tuple[Resource, ...], **_: object) -> Generator[Stage, Outcome, Outcome]:
+        return (yield Stage("prepare masters", dict.fromkeys(hosts, looks)))
+
+    monkeypatch.setattr(control_plane, "node_stages", looks)
     monkeypatch.setattr(control_plane, "node_requirements", lambda *_, **__: {})
 
 
@@ -42,12 +58,19 @@ def made(**given: object) -> ControlPlane:
     return ControlPlane(hosts=MASTERS, endpoint=endpoint, version="1.33.13", source=Upstream(), **given)  # type: ignore[arg-type]
 
 
-def stages(manifests: Mapping[str, str], lost: str = "", **given: object) -> list[Stage]:
-    """All stages on masters that are done, with these manifests."""
+def stages(
+    manifests: Mapping[str, str],
+    lost: str = "",
+    certificates: Mapping[str, str] = MappingProxyType({}),
+    **given: object,
+) -> list[Stage]:
+    """All stages on masters that are done, with these manifests and certificates."""
     told = {
         host.name: {
             "arguments of the API server": manifests.get(host.name, HEAD),
             "state of the control plane": "none" if host.name == lost else "done",
+            "settings in force": _lines(manifests.get(host.name, HEAD)),
+            "names of the API server": certificates.get(host.name, ""),
         }
         for host in MASTERS
     }
@@ -69,6 +92,11 @@ def carried_out(steps: Stages, told: Mapping[str, Mapping[str, str]]) -> list[St
             step = steps.send(Outcome(tuple(seen)))
         except StopIteration:
             return found
+
+
+def _lines(manifest: str) -> str:
+    """A manifest's arguments as the look at the settings in force prints them."""
+    return "".join(f"{PATH}:{line}\n" for line in manifest.splitlines() if line.startswith("    - --"))
 
 
 def names(found: list[Stage]) -> list[str]:
@@ -93,17 +121,50 @@ def test_what_is_asked_of_masters_before_the_first_change() -> None:
     assert NotEncrypted in asked(policies=(AuditLog(),))
 
 
-def test_where_no_policy_is_declared_nothing_is_made_anew_for_the_sake_of_arguments() -> None:
+def test_what_stands_there_by_hand_counts_where_a_manifest_is_to_be_made_anew() -> None:
     manifest = f"{HEAD}    - --oidc-issuer-url=https://id.example.org\n".encode()
-    need = NothingByHand(CONFIG, policies=True)
-    assert need.diff(manifest)
-    assert not evolve(need, policies=False).diff(manifest)
-    assert evolve(need, policies=False).diff(manifest + b"    - --audit-log-maxage=30\n")
+    assert NothingByHand(CONFIG).diff(manifest)
+    assert not NothingByHand({"apiServer": {}}).diff(manifest)
+    assert NothingByHand({"apiServer": {}}).diff(manifest + b"    - --audit-log-maxage=30\n")
 
 
 def test_arguments_of_ones_own_are_no_leftovers() -> None:
     own = ClusterSettings(api_server={"audit-log-maxage": "30"})
-    assert names(stages({"master-1": AUDITED}, cluster=own))[-1] == "administrator's kubeconfig"
+    everywhere = dict.fromkeys(("master-1", "master-2", "master-3"), AUDITED)
+    assert names(stages(everywhere, cluster=own))[-1] == "administrator's kubeconfig"
+
+
+@pytest.mark.parametrize("changed", ["master-1", "master-3"])
+def test_another_argument_of_ones_own_is_rolled_out_without_any_policy(changed: str) -> None:
+    """It gave an empty plan, and ``verify`` found nothing wrong. kubeadm's record follows the first that runs by it."""
+    own = ClusterSettings(api_server={"audit-log-maxage": "30"})
+    manifests = dict.fromkeys(("master-1", "master-2", "master-3"), AUDITED) | {changed: HEAD}
+    last = stages(manifests, cluster=own)[-1]
+    assert (last.name, last.batch, set(last.work)) == ("API servers", 1, set(MASTERS))
+    assert [type(resource) for resource in next(iter(last.work.values()))][:2] == [ApiServerManifest, KubeadmConfig]
+
+
+CASES = Path(__file__).with_name("cases")
+SHOWN = (CASES / "serving-certificate.txt").read_text().split("== every name is there\n")[1].partition("\n--\n")[0]
+
+
+def test_a_name_that_is_asked_for_later_is_put_into_every_certificate_that_lacks_it() -> None:
+    """Before anybody joins, who may do it by that name; kubeadm's record has it, and the arguments that run."""
+    ours = {"certificates": {"master-1": SHOWN}, "lost": "master-3"}
+    own = ClusterSettings(extra_sans=("fd00::1", "KUBERNETES"), api_server={"audit-log-maxage": "30"})
+    assert "names of the API servers" not in names(stages({}, cluster=own, **ours))  # type: ignore[arg-type]
+    found = stages({}, cluster=evolve(own, extra_sans=("api.example.org",)), **ours)  # type: ignore[arg-type]
+    at = names(found).index("names of the API servers")
+    assert at < names(found).index("which masters there are")
+    assert (found[at].batch, [host.name for host in found[at].work]) == (1, ["master-1"])
+    certificate, ready, shown, record = found[at].work[MASTERS[0]]
+    assert isinstance(certificate, ServingCertificate)
+    assert certificate.diff(SHOWN.encode()).lines == ("+ api.example.org",)
+    assert [type(ready), type(shown)] == [ApiReady, NamesServed]
+    assert isinstance(record, CertificateNames)
+    server = record.cluster["apiServer"]
+    assert "api.example.org" in server["certSANs"]  # type: ignore[index]
+    assert "audit-log-maxage" not in str(server)
 
 
 @pytest.mark.parametrize("left", ["master-1", "master-3"])

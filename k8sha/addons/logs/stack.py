@@ -17,6 +17,7 @@ from k8sha.addons.storage import Storage, class_name, class_problems
 from k8sha.component import Checks, Stages
 from k8sha.errors import KubeError, Problem
 from k8sha.kube import Json
+from k8sha.pods import PROOF
 from k8sha.waiting import Check, NotYet, wait_for
 
 __all__ = ["Logging"]
@@ -178,7 +179,7 @@ class Logging(Addon):
         yield Check("a line that a pod writes is found by a query", self._found)
 
     def _found(self) -> str:
-        name, word = f"k8sha-verify-{secrets.token_hex(4)}", secrets.token_hex(12)
+        name, word = f"{PROOF}{secrets.token_hex(4)}", secrets.token_hex(12)
         path = f"/api/v1/namespaces/{_NAMESPACE}/pods"
         self.plane.api.request("post", path, self._asking(name, word))
 
