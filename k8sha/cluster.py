@@ -50,6 +50,15 @@ class Cluster:
                 if other != host:
                     yield Problem("Cluster", f"{attribute} {value} is of two hosts: {other.name} and {host.name}")
         yield from self._etcd_problems()
+        yield from self._owner_problems()
+
+    def _owner_problems(self) -> Iterator[Problem]:
+        """Add-ons that are known by one name: what one has made has left the manifest of the other, and goes."""
+        holders: dict[str, Component] = {}
+        for part in self.components:
+            if part.owner and holders.setdefault(part.owner, part) != part:
+                cause = f"is there twice, and differs: each would delete the objects of the other ({part.owner})"
+                yield Problem(part.name, cause, part.apart or "give one of the two a name of its own")
 
     def _etcd_problems(self) -> Iterator[Problem]:
         """What is wrong with the place of an etcd that is a control plane's and not inside it."""

@@ -69,7 +69,7 @@ class Addon(Component):
 
     @property
     def owner(self) -> str:
-        """The value of the label by which its objects are known."""
+        """The value of the label by which its objects are known. Two with one owner delete each other's objects."""
         return self.name.lower()
 
     def manifests(self) -> tuple[Manifest, ...]:

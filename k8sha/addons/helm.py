@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from typing import ClassVar
 
 import yaml
 from attrs import field, frozen, validators
@@ -26,6 +27,9 @@ __all__ = ["HelmChart"]
 
 _HOOK = "helm.sh/hook"
 _PROGRAMS = "/usr/local/bin:/usr/bin:/bin"
+_LABEL = 63
+"""Characters that a label's value may have."""
+
 _LIMIT = 60
 """Seconds that helm may take: the largest charts in use render in a few."""
 
@@ -44,8 +48,10 @@ class HelmChart(Addon):
     ``v3.18``, ``v3.18.4``). A chart whose ``kubeVersion`` does not admit the control plane's version is refused before
     the first change. ``hooks`` says what becomes of objects that Helm would run around a release: ``refuse``, ``skip``,
     or ``apply`` like all others. Tests are always left out. The namespace that it goes ``into`` is made with it, unless
-    ``create_namespace=False``.
+    ``create_namespace=False``. A release is known by its name and that namespace, as it is to Helm.
     """
+
+    apart: ClassVar[str] = "give one of them release=, or another into="
 
     chart: str = field(kw_only=True, validator=validators.matches_re(r"[a-zA-Z0-9][a-zA-Z0-9._-]*"))
     version: str = field(kw_only=True)
@@ -66,11 +72,19 @@ class HelmChart(Addon):
                 f"its repository {self.repository!r} is no web address",
                 "oci:// is not supported",
             )
+        if len(self.owner) > _LABEL:
+            cause = f"its release and its namespace have more than {_LABEL - 1} characters together"
+            raise ConfigError.of(f"chart {self.chart}", cause, "give a shorter release=")
 
     @property
     def name(self) -> str:
         """Its release's: several charts are several add-ons."""
         return self.release or self.chart
+
+    @property
+    def owner(self) -> str:
+        """See :attr:`Addon.owner`: one chart may be in several namespaces."""
+        return f"{super().owner}.{self.into}"
 
     @property
     def namespace(self) -> str:
