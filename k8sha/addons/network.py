@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from k8sha.addons.admission import admitting
 from k8sha.errors import NotReady
 from k8sha.hosts.host import Host
 from k8sha.kube import Json, ready
@@ -44,7 +45,7 @@ def network_checks(plane: ControlPlane, hosts: Sequence[Host]) -> Iterator[Check
 def _all_reach_all(plane: ControlPlane, hosts: Sequence[Host]) -> str:
     api = plane.api
     namespace = f"k8sha-verify-{secrets.token_hex(4)}"
-    labels = {"app.kubernetes.io/managed-by": "k8sha"}
+    labels = {"app.kubernetes.io/managed-by": "k8sha", **admitting("baseline", plane.version)}
     api.request(
         "post",
         "/api/v1/namespaces",

@@ -12,6 +12,7 @@ from typing import ClassVar, TypeAlias
 from attrs import Attribute, Factory, field, frozen, validators
 
 from k8sha.addons.addon import Addon
+from k8sha.addons.admission import admitting
 from k8sha.addons.manifests import Manifest
 from k8sha.component import Checks, Requirements
 from k8sha.errors import ConfigError, KubeError, Problem
@@ -123,7 +124,8 @@ class _Nfs(Addon):
     def _shared(self) -> str:
         api, namespace, word = self.plane.api, f"k8sha-verify-{secrets.token_hex(4)}", secrets.token_hex(8)
         nodes = [name for name, node in api.nodes().items() if not node["spec"].get("unschedulable")]
-        api.request("post", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+        labels = admitting("baseline", self.plane.version)
+        api.request("post", "/api/v1/namespaces", {"metadata": {"name": namespace, "labels": labels}})
         try:
             claim = {
                 "metadata": {"name": "claim"},
@@ -239,7 +241,8 @@ class NfsProvisioner(_Nfs):
                 for variable in pod["containers"][0]["env"]:
                     variable["value"] = values.get(variable["name"], variable["value"])
                 pod["volumes"] = [{"name": "nfs-client-root", "nfs": {"server": self.server, "path": self.path}}]
-        space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}}
+        labels = admitting("baseline", self.plane.version)  # it writes as root
+        space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}}
         kept = {"archiveOnDelete": str(self.archive).lower()}
         return (space, *items, self._class(self._provisioner, kept))
 

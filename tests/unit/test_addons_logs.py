@@ -12,6 +12,7 @@ from attrs import define, evolve, field
 
 from k8sha import ControlPlane, Endpoint, Host, KubeError, NotYet, Upstream
 from k8sha.addons import Logging, Mirror
+from k8sha.addons.admission import admitting
 from k8sha.addons.logs.operator import DEFINITIONS
 from k8sha.kube import Api, Json
 from k8sha.objects.rollout import unfinished
@@ -83,6 +84,11 @@ def test_who_writes_can_not_read_and_who_reads_can_not_write(logging: Logging) -
         {"names": ["logs-kubernetes-default*"], "privileges": ["auto_configure", "create_doc"]}
     ]
     assert reader == {"indices": [{"names": ["logs-kubernetes-default*"], "privileges": ["read"]}]}
+
+
+def test_its_namespace_admits_what_reads_the_hosts_files(logging: Logging) -> None:
+    """Where the cluster refuses such pods by default, a namespace that only warns of them gets none."""
+    assert objects(logging)["Namespace logging"]["metadata"]["labels"] == admitting("privileged", logging.plane.version)
 
 
 def test_passwords_are_random_and_in_secrets_alone(logging: Logging) -> None:

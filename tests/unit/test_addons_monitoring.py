@@ -65,6 +65,12 @@ PLANE = ControlPlane(
 SCHEDULE = BackupSchedule(PLANE.etcd, every=timedelta(hours=6), jitter=timedelta(minutes=5))
 
 RELEASED = """\
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: monitoring
+  labels: {pod-security.kubernetes.io/warn: privileged, pod-security.kubernetes.io/warn-version: latest}
+---
 apiVersion: monitoring.coreos.com/v1
 kind: Prometheus
 metadata: {name: k8s, namespace: monitoring}
@@ -226,6 +232,13 @@ def test_what_is_written_and_never_read_back_is_not_in_a_secret(stack: KubeProme
 def test_lists_are_taken_apart_and_a_lone_equals_sign_is_text(stack: KubePrometheusStack) -> None:
     found = objects(stack)
     assert found["ConfigMap board"]["data"] == found["ConfigMap equals"]["data"] == {"a": "="}
+
+
+def test_its_namespace_admits_what_looks_at_the_hosts_themselves(stack: KubePrometheusStack) -> None:
+    """Upstream's only warns: where the cluster refuses such pods by default, node_exporter would have none."""
+    labels = objects(stack)["Namespace monitoring"]["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "privileged"
+    assert {labels[f"pod-security.kubernetes.io/{mode}-version"] for mode in ("enforce", "warn", "audit")} == {"v1.33"}
 
 
 def test_what_stands_before_the_exporters_has_the_time_to_answer(stack: KubePrometheusStack) -> None:

@@ -10,6 +10,7 @@ from attrs import define, field
 
 from k8sha import Host, NotReady
 from k8sha.addons.network import network_checks
+from k8sha.versions import Version
 
 
 @define
@@ -36,7 +37,7 @@ def test_a_pod_that_was_put_out_is_not_waited_for() -> None:
     said = "The node was low on resource: ephemeral-storage."
     server = Server({"phase": "Failed", "reason": "Evicted", "message": said})
     source = SimpleNamespace(pause_image=lambda version: "pause:3.10")
-    plane: Any = SimpleNamespace(api=server, source=source, version="1.33.13")
+    plane: Any = SimpleNamespace(api=server, source=source, version=Version.parse("1.33.13"))
     (check,) = network_checks(plane, [Host("worker-1", "192.168.56.20"), Host("worker-2", "192.168.56.21")])
     with pytest.raises(NotReady) as caught:
         check.look()

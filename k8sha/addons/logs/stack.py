@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from attrs import field, frozen, validators
 
 from k8sha.addons.addon import Addon
+from k8sha.addons.admission import admitting
 from k8sha.addons.logs.collector import INDEX, collector_objects
 from k8sha.addons.logs.operator import DEFINITIONS, operator_objects
 from k8sha.addons.manifests import Manifest
@@ -99,7 +100,7 @@ class Logging(Addon):
 
     def objects(self) -> tuple[Json, ...]:
         """See :meth:`Addon.objects`."""
-        labels = {"pod-security.kubernetes.io/warn": "privileged"}  # Fluent Bit reads the hosts' files
+        labels = admitting("privileged", self.plane.version)  # Fluent Bit reads the hosts' files
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _NAMESPACE, "labels": labels}}
         password = {"name": f"{_NAME}-fluent-bit", "key": "password"}
         return (

@@ -8,6 +8,7 @@ from typing import ClassVar
 from attrs import Attribute, field, frozen, validators
 
 from k8sha.addons.addon import Addon
+from k8sha.addons.admission import admitting
 from k8sha.addons.manifests import Manifest
 from k8sha.addons.monitoring import targets as wanted_targets
 from k8sha.addons.monitoring.checks import Asking
@@ -120,6 +121,7 @@ class KubePrometheusStack(Addon):
             metrics=self._folder_of_metrics,
             left_out=tuple(sorted(set(wanted_targets.TARGETS) - set(self.targets))),
             alertmanager=self.alertmanager,
+            admitted=admitting("privileged", self.plane.version),  # node_exporter looks at the hosts themselves
         )
         items = [item for item in map(shape.shaped, expanded(super().objects())) if item is not None]
         items += wanted_targets.target_objects(NAMESPACE, self.targets)
