@@ -15,8 +15,9 @@ from k8sha.objects.identity import Ref
 from k8sha.objects.inventory import Inventory
 from k8sha.objects.look import Finding, Look, look, look_again
 from k8sha.objects.others import listed, typed
+from k8sha.objects.reasons import why
 from k8sha.objects.removal import delete_in_order
-from k8sha.objects.rollout import AWAITED, unfinished, why
+from k8sha.objects.rollout import AWAITED, unfinished
 from k8sha.report import CLUSTER, Report, Result, Status
 from k8sha.waiting import Check, NotYet, wait_for
 

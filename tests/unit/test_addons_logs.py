@@ -164,6 +164,21 @@ def test_what_the_operator_makes_is_waited_for(health: str, lacks: str) -> None:
         assert unfinished(item) == "its health is not known yet"
 
 
+@pytest.mark.parametrize(
+    ("said", "lacks"),
+    [
+        ({}, ""),
+        ({"observedGeneration": 1}, "its operator has not seen it yet"),
+        ({"phase": "ApplyingChanges"}, "it is ApplyingChanges"),
+    ],
+)
+def test_what_the_operator_said_before_a_change_does_not_count(said: Json, lacks: str) -> None:
+    """Green was what it was before; it is green as well while its nodes are exchanged one after another."""
+    item = {"apiVersion": "elasticsearch.k8s.elastic.co/v1", "kind": "Elasticsearch", "metadata": {"generation": 2}}
+    status = {"health": "green", "phase": "Ready", "observedGeneration": 2}
+    assert unfinished(item | {"status": status | said}) == lacks
+
+
 @pytest.mark.parametrize(("count", "lacks"), [(1, ""), (3, "its health is yellow")])
 def test_one_node_alone_can_not_be_more_than_yellow(count: int, lacks: str) -> None:
     item = {

@@ -339,6 +339,13 @@ def test_what_the_operator_makes_is_waited_for(name: str) -> None:
         assert unfinished(item | {"apiVersion": "example.org/v1"}) == ""
 
 
+def test_what_the_operator_said_before_a_change_does_not_count() -> None:
+    conditions = [{"type": kind, "status": "True", "observedGeneration": 1} for kind in ("Available", "Reconciled")]
+    item = {"apiVersion": "monitoring.coreos.com/v1", "kind": "Prometheus", "status": {"conditions": conditions}}
+    assert unfinished(item | {"metadata": {"generation": 1}}) == ""
+    assert unfinished(item | {"metadata": {"generation": 2}}) == "its operator has not seen it yet"
+
+
 POD = "/api/v1/namespaces/monitoring/pods/"
 
 
