@@ -72,6 +72,12 @@ class Addon(Component):
         """The value of the label by which its objects are known. Two with one owner delete each other's objects."""
         return self.name.lower()
 
+    @property
+    def made_by_pods(self) -> tuple[str, ...]:
+        """What its programs make for themselves and nobody else owns, so that it goes with their namespace or kind:
+        kinds and names, with ``*`` for any text (``Secret shop-*``)."""
+        return ()
+
     def manifests(self) -> tuple[Manifest, ...]:
         """The pinned files that it is made of."""
         return ()
@@ -96,7 +102,10 @@ class Addon(Component):
         """What the API server shall have, and the images that it needs."""
         items = self.objects()
         images = rewrite_images(items, self.mirror.image)
-        wanted = Wanted(owner=self.owner, items=items, namespace=self.namespace, force=self.force, adopt=self.adopt)
+        wanted = Wanted(
+            owner=self.owner, items=items, namespace=self.namespace, force=self.force, adopt=self.adopt,
+            by_pods=self.made_by_pods,
+        )  # fmt: skip
         return wanted, images
 
     def _step(self, wanted: Wanted) -> Objects:
@@ -150,8 +159,9 @@ class Addon(Component):
         (``keep`` leaves it there), NotReady where something does not go.
         """
         removal = Removal(
-            name="uninstall", api=self.plane.api, owner=self.owner, patience=self.patience, keep=_refs(keep)
-        )
+            name="uninstall", api=self.plane.api, owner=self.owner, patience=self.patience, keep=_refs(keep),
+            by_pods=self.made_by_pods,
+        )  # fmt: skip
 
         def steps() -> Stages:
             yield removal

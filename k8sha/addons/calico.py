@@ -25,6 +25,24 @@ _RELEASES = {
 """sha256 of ``manifests/calico.yaml`` at each release's tag. Tested upstream with Kubernetes 1.32 to 1.35 (3.31) and
 1.34 to 1.36 (3.32), by Calico's own page of requirements."""
 
+_MADE_BY_PODS = (
+    "BlockAffinity *",
+    "ClusterInformation default",
+    "FelixConfiguration default",
+    "HostEndpoint *-auto-hep",
+    "IPAMBlock *",
+    "IPAMConfig default",
+    "IPAMHandle *",
+    "IPPool default-ipv4-ippool",
+    "IPPool default-ipv6-ippool",
+    "KubeControllersConfiguration default",
+    "Tier adminnetworkpolicy",
+    "Tier baselineadminnetworkpolicy",
+    "Tier default",
+    "Tier kube-admin",
+    "Tier kube-baseline",
+)
+
 
 @frozen
 class Calico(Addon):
@@ -59,6 +77,11 @@ class Calico(Addon):
     def hosts(self) -> tuple[Host, ...]:
         """Every node: the network is proved on all of them."""
         return (*self.plane.hosts, *(host for workers in self.workers for host in workers.hosts))
+
+    @property
+    def made_by_pods(self) -> tuple[str, ...]:
+        """See :attr:`Addon.made_by_pods`: its own settings, and which addresses are whose."""
+        return _MADE_BY_PODS
 
     def manifests(self) -> tuple[Manifest, ...]:
         """See :meth:`Addon.manifests`."""

@@ -63,6 +63,7 @@ class HelmChart(Addon):
     create_namespace: bool = field(default=True, kw_only=True)
     helm: str = field(default="helm", kw_only=True)
     helm_version: str = field(default="v3", kw_only=True)
+    made_by_pods: tuple[str, ...] = field(default=(), kw_only=True, converter=tuple)
     hooks: str = field(default="refuse", kw_only=True, validator=validators.in_(("refuse", "skip", "apply")))
 
     def __attrs_post_init__(self) -> None:

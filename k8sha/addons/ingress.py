@@ -92,6 +92,11 @@ class IngressNginx(Entrance):
         """See :attr:`Addon.namespace`."""
         return "ingress-nginx"
 
+    @property
+    def made_by_pods(self) -> tuple[str, ...]:
+        """See :attr:`Addon.made_by_pods`: the certificate of its webhook, by a Job of its manifest."""
+        return ("Secret ingress-nginx-admission",)
+
     def warnings(self) -> Iterator[str]:
         """See :meth:`Component.warnings`."""
         yield (

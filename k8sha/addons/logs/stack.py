@@ -94,6 +94,17 @@ class Logging(Addon):
         """See :attr:`Addon.namespace`."""
         return _NAMESPACE
 
+    @property
+    def made_by_pods(self) -> tuple[str, ...]:
+        """See :attr:`Addon.made_by_pods`: what Elastic's operator keeps beyond its own objects' end, so that it may be
+        copied, and its own identity. Claims of Elasticsearch are not among it: data does not go with an add-on."""
+        return (
+            f"Secret {_NAME}-es-*",
+            f"Secret {_NAME}-kb-*",
+            "ConfigMap elastic-operator-uuid",
+            "ConfigMap elastic-licensing",
+        )
+
     def manifests(self) -> tuple[Manifest, ...]:
         """See :meth:`Addon.manifests`."""
         return (DEFINITIONS,)
