@@ -117,7 +117,7 @@ def test_an_object_of_ours_is_ours_at_the_second_look_too(server: Server) -> Non
     first.install("Parts", ignore)
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "new"}}
     step = objects(server, SPACE, space, config("one", a="2"))
-    looks = []
+    looks: list[str] = []
 
     class Down(Server):
         def request(self, verb: str, path: str, body: Json = None, **more: object) -> Json:
