@@ -140,8 +140,8 @@ class Calico(Addon):
             patch = json.dumps({"spec": {"ipipMode": self._mode("ipip"), "vxlanMode": self._mode("vxlan")}})
             yield Problem(
                 self.name,
-                f"its pool {name} has encapsulation {live!r}: {self.encapsulation!r} would change the nodes but not the "
-                "pool, and pods would reach each other no more",
+                f"its pool {name} has encapsulation {live!r}: {self.encapsulation!r} would change the nodes "
+                "alone, and pods would reach each other no more",
                 f"keep {live!r}; or change the pool first, at a time when connections may break: "
                 f"kubectl patch ippools.crd.projectcalico.org {name} --type merge -p '{patch}'",
             )

@@ -6,13 +6,13 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from attrs import evolve
+from attrs import define, evolve, field
 
-from k8sha import Cluster, ConfigError, ControlPlane, Endpoint, Host, NodeSettings, Upstream
+from k8sha import Cluster, ConfigError, ControlPlane, Endpoint, Host, KubeError, NodeSettings, Upstream
 from k8sha.addons import Addon, CsiNfs, IngressNginx, Manifest, MetricsServer, Mirror, NfsProvisioner, TraefikGateway
 from k8sha.addons.manifests import parse, rewrite_images
 from k8sha.artifacts import Artifact, ImageReference
-from k8sha.kube import Json
+from k8sha.kube import Api, Json
 
 PLANE = ControlPlane(
     hosts=[Host("master-1", "192.168.56.10")],
@@ -154,16 +154,46 @@ def test_a_wrong_hash_is_told_before_the_first_change() -> None:
     assert "has sha256" in problem.cause
 
 
-def test_metrics_server_asks_for_real_certificates_or_to_be_told_that_none_are_wanted() -> None:
-    server = MetricsServer(PLANE, mirror=Mirror(urls={"https://raw.githubusercontent.com": "file:///none"}))
+@define(eq=False)
+class Kubelets(Api):
+    """An API server that passes on what kubelets say of themselves; of a node with None nothing is heard."""
 
-    def causes(addon: MetricsServer) -> str:
-        return "; ".join(problem.cause for problem in addon.problems())
+    asking: dict[str, bool | None] = field(factory=dict)
 
-    assert "certificates that they signed themselves" in causes(server)
-    assert "signed" not in causes(evolve(server, insecure=True))
-    plane = evolve(PLANE, settings=NodeSettings(kubelet={"serverTLSBootstrap": True}))
-    assert "signed" not in causes(evolve(server, plane=plane))
+    def request(self, verb: str, path: str, body: Json = None, **more: object) -> Json:
+        if not self.asking:
+            raise KubeError(verb, path, 0, "none has one: the cluster is not installed yet")
+        if path == "/api/v1/nodes":
+            return {"items": [{"metadata": {"name": name}} for name in self.asking]}
+        said = self.asking[path.split("/")[4]]
+        if said is None:
+            raise KubeError(verb, path, 503, "error trying to reach service")
+        return {"kubeletconfig": {"serverTLSBootstrap": True} if said else {}}
+
+
+@pytest.mark.parametrize(
+    ("declared", "asking", "said"),
+    [
+        (False, {}, "the kubelets serve with certificates that they signed themselves"),
+        (True, {}, ""),
+        (True, {"a": True, "b": False, "c": None}, "the kubelets of b serve"),
+        (False, {"a": True, "b": True}, ""),
+        (False, {"a": None}, "the kubelets serve"),
+    ],
+)
+def test_metrics_server_asks_for_real_certificates_or_to_be_told_that_none_are_wanted(
+    declared: bool, asking: dict[str, bool | None], said: str
+) -> None:
+    """Of kubelets that run their own word counts: a setting that was added since does not reach them."""
+    plane = evolve(PLANE, settings=NodeSettings(kubelet={"serverTLSBootstrap": True} if declared else {}))
+    plane._seen.api = Kubelets(lambda: "", Endpoint("192.168.56.100"), asking=asking)
+    server = MetricsServer(plane, mirror=Mirror(urls={"https://raw.githubusercontent.com": "file:///none"}))
+    found = [problem for problem in server.problems() if "can't be fetched" not in problem.cause]
+    assert len(found) == bool(said)
+    assert said in "".join(problem.cause for problem in found)
+    assert all("MetricsServer(insecure=True)" in problem.remedy for problem in found)
+    insecure = evolve(server, insecure=True).problems()
+    assert [problem for problem in insecure if "can't be fetched" not in problem.cause] == []
 
 
 def test_ingress_nginx_says_that_it_is_retired() -> None:

@@ -35,7 +35,8 @@ from k8sha.addons.monitoring.exports import (
     master_resources,
 )
 from k8sha.addons.monitoring.files import FILES
-from k8sha.addons.monitoring.targets import TARGETS, target_problems
+from k8sha.addons.monitoring.listening import target_problems
+from k8sha.addons.monitoring.targets import TARGETS
 from k8sha.addons.passwords import Password
 from k8sha.addons.storage import class_problems
 from k8sha.distros import Debian
@@ -269,14 +270,61 @@ def test_a_target_that_is_left_out_has_no_monitor_and_no_alert_for_its_absence(s
         KubePrometheusStack(PLANE, targets=("dns",))
 
 
+def asked(plane: ControlPlane, **answers: Json) -> ControlPlane:
+    """A plane whose API server gives these answers."""
+    found = evolve(plane)
+    found._seen.api = server(**answers)
+    return found
+
+
+PLAIN = evolve(PLANE, cluster=ClusterSettings(), settings=NodeSettings())
+
+
 def test_targets_on_loopback_are_refused_with_the_setting_that_opens_them() -> None:
-    assert list(target_problems(PLANE, TARGETS)) == []
-    plain = evolve(PLANE, cluster=ClusterSettings(), settings=NodeSettings())
-    found = {problem.cause.split()[0]: problem.remedy for problem in target_problems(plain, TARGETS)}
+    assert list(target_problems(asked(PLANE), TARGETS)) == []
+    found = {problem.cause.split()[0]: problem.remedy for problem in target_problems(asked(PLAIN), TARGETS)}
     assert set(found) == set(TARGETS)
     assert "scheduler=KubePrometheusStack.SCHEDULER" in found["kube-scheduler"]
     half = evolve(PLANE, cluster=evolve(OPEN, etcd={"listen-metrics-urls": "http://127.0.0.1:2381,http://[::1]:2381"}))
-    assert [problem.cause for problem in target_problems(half, TARGETS)] == ["etcd shows its metrics on loopback alone"]
+    assert [problem.cause for problem in target_problems(asked(half), TARGETS)] == [
+        "etcd shows its metrics on loopback alone"
+    ]
+
+
+def running(component: str, *arguments: str, node: str = "master-1") -> Json:
+    meta = {"name": f"{component}-{node}", "labels": {"component": component, "tier": "control-plane"}}
+    return {"metadata": meta, "spec": {"nodeName": node, "containers": [{"command": [component, *arguments]}]}}
+
+
+def there(metrics: str, proxy: str) -> dict[str, Json]:
+    """What a cluster says of itself, the second master being one on which the scheduler was opened."""
+    pods = [
+        running("kube-apiserver", "--bind-address=127.0.0.1"),
+        running("etcd", f"--listen-metrics-urls={metrics}"),
+        running("kube-controller-manager", "--bind-address=0.0.0.0"),
+        running("kube-scheduler", "--bind-address=127.0.0.1"),
+        running("kube-scheduler", "--bind-address=0.0.0.0", node="master-2"),
+    ]
+    path = "/api/v1/namespaces/kube-system"
+    config = {"data": {"config.conf": f"metricsBindAddress: {proxy}\nmode: iptables\n"}}
+    return {f"{path}/pods": {"items": pods}, f"{path}/configmaps/kube-proxy": config}
+
+
+def test_of_a_cluster_that_is_there_its_own_word_counts_and_not_what_was_declared_since() -> None:
+    """Settings that were added later are not applied: targets would stay down until the wait ran out."""
+    answers = there("http://127.0.0.1:2381", '""')
+    found = {problem.cause: problem.remedy for problem in target_problems(asked(PLANE, **answers), TARGETS)}
+    assert sorted(found) == [
+        "etcd shows its metrics on loopback alone (master-1)",
+        "kube-proxy shows its metrics on loopback alone (every node)",
+        "kube-scheduler shows its metrics on loopback alone (master-1)",
+    ]
+    etcd, proxy, scheduler = (found[cause] for cause in sorted(found))
+    assert "s#--listen-metrics-urls=.*#--listen-metrics-urls=http://0.0.0.0:2381#" in etcd
+    assert "on master-1, one after another" in scheduler
+    assert "rollout restart daemonset kube-proxy" in proxy
+    opened = there("http://127.0.0.1:2381,http://0.0.0.0:2381", '"0.0.0.0:10249"')
+    assert list(target_problems(asked(PLAIN, **opened), ("etcd", "kube-proxy", "kube-controller-manager"))) == []
 
 
 def test_a_class_by_name_must_be_there_and_one_of_an_addon_need_not() -> None:
