@@ -138,6 +138,7 @@ class Addon(Component):
         except (ConfigError, BundleError) as error:
             yield from error.problems
             return
+        yield from self.unsettled(wanted.items)
         try:
             seen = self._step(wanted).look()
         except KubeError:  # it may be down because of what this very install mends; its turn comes after that
@@ -146,6 +147,10 @@ class Addon(Component):
             yield from seen.problems
         if self.check_images and (seen is None or seen.changes):
             yield from unreachable(self._images(images))
+
+    def unsettled(self, items: tuple[Json, ...]) -> Iterator[Problem]:
+        """Why these objects would be other ones at the next look, though nobody changes anything."""
+        yield from ()
 
     def stages(self) -> Stages:
         """See :meth:`Component.stages`."""

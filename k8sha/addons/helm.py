@@ -5,22 +5,25 @@ There is no release in the cluster: nothing of Helm's own is stored, and what is
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import yaml
 from attrs import field, frozen, validators
 
 from k8sha.addons.addon import Addon
-from k8sha.addons.manifests import Manifest, parse
-from k8sha.errors import ConfigError
+from k8sha.addons.manifests import Manifest, parse, rewrite_images
+from k8sha.component import Stages
+from k8sha.errors import ConfigError, KubeError, Problem
 from k8sha.kube import Json
+from k8sha.objects.identity import expanded, kinds_defined
 from k8sha.scratch import private_folder
 
 __all__ = ["HelmChart"]
@@ -108,18 +111,59 @@ class HelmChart(Addon):
             file.write_bytes(data)
             values.touch(mode=0o600)
             values.write_text(self.values)
-            text = self._run(
-                [
-                    program, "template", self.name, str(file), "--namespace", self.into, "--include-crds",
-                    "--skip-tests", "--kube-version", f"v{self.plane.version}", "--values", str(values),
-                ],
-                str(folder),
-            )  # fmt: skip
-        items = tuple(self._without_hooks(parse(text, f"chart {self.chart}")))
+            command = [
+                program, "template", self.name, str(file), "--namespace", self.into, "--include-crds",
+                "--skip-tests", "--kube-version", f"v{self.plane.version}", "--values", str(values),
+            ]  # fmt: skip
+            items = self._rendered(command, str(folder))
         made = any(item["kind"] == "Namespace" and item["metadata"]["name"] == self.into for item in items)
         if made or not self.create_namespace or self.into in ("default", "kube-system"):
             return items
         return ({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.into}}, *items)
+
+    def _rendered(self, command: list[str], folder: str) -> tuple[Json, ...]:
+        """The chart's objects, for what the API server has. It will have the chart's own kinds as well: what depends on
+        them would else come with the second install."""
+
+        def render(kinds: Iterable[tuple[str, str]]) -> tuple[Json, ...]:
+            versions = sorted({version for version, _ in kinds} | {f"{version}/{kind}" for version, kind in kinds})
+            text = self._run([*command, *(("--api-versions", ",".join(versions)) if versions else ())], folder)
+            return tuple(self._without_hooks(parse(text, f"chart {self.chart}")))
+
+        known = self.plane.api.kinds_known.keys()
+        items = render(known)
+        own = kinds_defined(items).keys()
+        return items if own <= known else render(known | own)
+
+    def problems(self) -> Iterator[Problem]:
+        """See :meth:`Component.problems`."""
+        self._discover()
+        yield from super().problems()
+
+    def stages(self) -> Stages:
+        """See :meth:`Component.stages`."""
+        self._discover()  # what comes before it may have brought kinds
+        yield from super().stages()
+
+    def _discover(self) -> None:
+        with contextlib.suppress(KubeError):  # without a cluster it is rendered for what every cluster has
+            self.plane.api.kinds(again=True)
+
+    def unsettled(self, items: tuple[Json, ...]) -> Iterator[Problem]:
+        """See :meth:`Addon.unsettled`: random values are others each time, as nothing here keeps a release."""
+        again = self.objects()
+        rewrite_images(again, self.mirror.image)
+
+        def named(rendered: tuple[Json, ...]) -> dict[str, Json]:
+            metas = ((item, item["metadata"]) for item in expanded(rendered))
+            return {
+                f"{item['kind']} {meta.get('namespace', self.into)}/{meta.get('name')}": item for item, meta in metas
+            }
+
+        first, second = named(items), named(again)
+        if differing := sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name)):
+            cause = f"it makes random values: two renderings differ in {', '.join(differing)}"
+            yield Problem(f"chart {self.chart} {self.version}", cause, "set them in values=, so that it makes none up")
 
     def _check_metadata(self, data: bytes) -> None:
         """The archive is the chart and version that was asked for."""

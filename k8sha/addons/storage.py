@@ -14,6 +14,7 @@ from attrs import Attribute, Factory, field, frozen, validators
 from k8sha.addons.addon import Addon
 from k8sha.addons.admission import admitting
 from k8sha.addons.manifests import Manifest
+from k8sha.artifacts import Artifact
 from k8sha.component import Checks, Requirements
 from k8sha.errors import ConfigError, KubeError, Problem
 from k8sha.kube import Api, Json
@@ -116,6 +117,11 @@ class _Nfs(Addon):
         """See :meth:`Component.requirements`. Asked from the masters, which are the hosts that an add-on knows."""
         answers = NfsAnswers(self.server, remedy="start it, open its port to the nodes, or give the right server")
         return {host: (answers,) for host in self.hosts}
+
+    def artifacts(self) -> Iterator[Artifact]:
+        """See :meth:`Component.artifacts`: what ``verify`` runs is taken from elsewhere as well."""
+        yield from super().artifacts()
+        yield from self._images((self.mirror.image(self.check_image),))
 
     def checks(self) -> Checks:
         """See :meth:`Component.checks`."""

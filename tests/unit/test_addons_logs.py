@@ -123,6 +123,11 @@ def test_data_are_kept_where_there_is_a_class(logging: Logging) -> None:
     assert "volumes" not in kept["podTemplate"]["spec"]
 
 
+def test_a_class_that_is_not_there_is_refused_before_the_first_change(logging: Logging) -> None:
+    kept = evolve(logging, storage_class="ssd", check_images=False)
+    assert "there is no StorageClass ssd" in [problem.cause for problem in kept.problems()]
+
+
 def test_images_come_from_the_mirror(logging: Logging) -> None:
     images = [item.reference for item in logging.artifacts() if item.kind == "image"]
     assert [image for image in images if image.startswith("docker.elastic.co")] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from k8sha import Cluster, ConfigError, ControlPlane, Endpoint, Host, KubeError,
 from k8sha.addons import Addon, CsiNfs, IngressNginx, Manifest, MetricsServer, Mirror, NfsProvisioner, TraefikGateway
 from k8sha.addons.manifests import parse, rewrite_images
 from k8sha.artifacts import Artifact, ImageReference
+from k8sha.errors import Problem
 from k8sha.kube import Api, Json
+from tests.unit.test_addons_objects import Server
 
 PLANE = ControlPlane(
     hosts=[Host("master-1", "192.168.56.10")],
@@ -218,3 +221,45 @@ def test_storage_is_asked_of_the_server_that_is_given(server: str) -> None:
 def test_a_server_or_path_that_is_none_is_refused(server: str, path: str) -> None:
     with pytest.raises(ValueError):
         NfsProvisioner(PLANE, server=server, path=path)
+
+
+def test_what_a_proof_runs_is_listed_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Addon, "read", lambda self, file: ())
+    found = NfsProvisioner(PLANE, server="nfs.example.org", path="/x", mirror=MIRROR).artifacts()
+    assert "registry.example.org/hub/library/busybox:1.37.0" in {item.reference for item in found}
+
+
+@pytest.mark.parametrize(
+    ("check_images", "installed", "refused"), [(True, False, True), (False, False, False), (True, True, False)]
+)
+def test_an_image_that_nobody_could_pull_is_refused_before_the_first_change(
+    check_images: bool, installed: bool, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for where something is to change, and is not to be had from the bundle; whatever a registry would say."""
+
+    class Page(Demo):
+        def objects(self) -> tuple[Json, ...]:
+            meta = {"name": "page", "namespace": "default"}
+            return ({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"image": "x"}},)
+
+        def _pause(self, seconds: float) -> None:
+            """There is no host whose link could tell of an interruption."""
+
+    asked: list[Artifact] = []
+
+    def unreachable(artifacts: Iterable[Artifact]) -> tuple[Problem, ...]:
+        asked.extend(artifacts)
+        return tuple(Problem(f"image {item.reference}", "can't be had") for item in asked)
+
+    monkeypatch.setattr("k8sha.addons.addon.unreachable", unreachable)
+    monkeypatch.setattr("k8sha.addons.addon.rewrite_images", lambda items, change: ("example.org/page:1",))
+    plane = evolve(PLANE)
+    plane._seen.api = server = Server(lambda: "", Endpoint("192.168.56.100"))
+    page = Page(plane, check_images=check_images)
+    if installed:
+        [step] = page.stages()
+        step.install("Page", lambda event: None)
+    before = dict(server.store)
+    assert [problem.cause for problem in page.problems()] == (["can't be had"] if refused else [])
+    assert server.store == before
+    assert bool(asked) == refused

@@ -338,6 +338,13 @@ def test_a_class_by_name_must_be_there_and_one_of_an_addon_need_not() -> None:
     assert list(class_problems("x", down, "ssd")) == []
 
 
+def test_a_class_that_is_not_there_is_refused_before_the_first_change(stack: KubePrometheusStack) -> None:
+    kept = evolve(stack, storage_class="ssd", plane=asked(PLANE), check_images=False)
+    assert "there is no StorageClass ssd" in [problem.cause for problem in kept.problems()]
+    there = asked(PLANE, **{"/apis/storage.k8s.io/v1/storageclasses/ssd": {}})
+    assert "there is no StorageClass ssd" not in [problem.cause for problem in evolve(kept, plane=there).problems()]
+
+
 def test_rules_are_about_what_is_watched(stack: KubePrometheusStack) -> None:
     plain = objects(stack)["PrometheusRule k8sha"]["spec"]["groups"]
     assert [group["name"] for group in plain] == ["k8sha-certificates", "k8sha-etcd"]
