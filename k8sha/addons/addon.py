@@ -101,12 +101,11 @@ class Addon(Component):
     def _wanted(self) -> tuple[Wanted, tuple[str, ...]]:
         """What the API server shall have, and the images that it needs."""
         items = self.objects()
-        images = rewrite_images(items, self.mirror.image)
         wanted = Wanted(
             owner=self.owner, items=items, namespace=self.namespace, force=self.force, adopt=self.adopt,
             by_pods=self.made_by_pods,
         )  # fmt: skip
-        return wanted, images
+        return wanted, rewrite_images(items, self.mirror.image)
 
     def _step(self, wanted: Wanted) -> Objects:
         return Objects(name="objects", api=self.plane.api, wanted=wanted, patience=self.patience, pause=self._pause)

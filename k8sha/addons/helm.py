@@ -23,6 +23,7 @@ from k8sha.addons.manifests import Manifest, parse, rewrite_images
 from k8sha.component import Stages
 from k8sha.errors import ConfigError, KubeError, Problem
 from k8sha.kube import Json
+from k8sha.objects.applied import not_there_yet
 from k8sha.objects.identity import expanded, kinds_defined
 from k8sha.scratch import private_folder
 
@@ -137,17 +138,18 @@ class HelmChart(Addon):
 
     def problems(self) -> Iterator[Problem]:
         """See :meth:`Component.problems`."""
-        self._discover()
+        with contextlib.suppress(KubeError):  # it may be down because of what this very install mends
+            self.plane.api.kinds(again=True)
         yield from super().problems()
 
     def stages(self) -> Stages:
         """See :meth:`Component.stages`."""
-        self._discover()  # what comes before it may have brought kinds
+        try:
+            self.plane.api.kinds(again=True)  # what comes before it may have brought kinds
+        except KubeError as error:  # rendered for less than there is, its objects would be taken for gone
+            if not not_there_yet(error):
+                raise
         yield from super().stages()
-
-    def _discover(self) -> None:
-        with contextlib.suppress(KubeError):  # without a cluster it is rendered for what every cluster has
-            self.plane.api.kinds(again=True)
 
     def unsettled(self, items: tuple[Json, ...]) -> Iterator[Problem]:
         """See :meth:`Addon.unsettled`: random values are others each time, as nothing here keeps a release."""
@@ -207,7 +209,7 @@ class HelmChart(Addon):
 
     def _without_hooks(self, items: tuple[Json, ...]) -> Iterator[Json]:
         for item in items:
-            hook = (item["metadata"].get("annotations") or {}).get(_HOOK, "")
+            hook = ((item.get("metadata") or {}).get("annotations") or {}).get(_HOOK, "")
             if hook and hook != "crd-install" and self.hooks == "refuse":
                 raise ConfigError.of(
                     f"chart {self.chart}",

@@ -183,7 +183,7 @@ def node_ports(item: Json) -> set[int]:
     """The node ports that a service names."""
     if item["kind"] != "Service":
         return set()
-    return {port["nodePort"] for port in item["spec"].get("ports") or () if port.get("nodePort")}
+    return {port["nodePort"] for port in item.get("spec", {}).get("ports") or () if port.get("nodePort")}
 
 
 def _later(ref: Ref, item: Json, what: str) -> Finding:

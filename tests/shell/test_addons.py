@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from attrs import evolve
+from attrs import define, evolve
 
 from k8sha.addons import HelmChart, Manifest, Mirror
 from k8sha.artifacts import Artifact, unreachable
@@ -40,6 +40,16 @@ class Kinds(Api):
         resource = {"resource": "monitors", "responseKind": {"kind": "Monitor"}, "scope": "Namespaced"}
         group = {"metadata": {"name": "example.org"}, "versions": [{"version": "v1", "resources": [resource]}]}
         return {"items": [group] if path == "/apis" else []}
+
+
+@define(eq=False)
+class Down(Api):
+    """An API server that does not answer."""
+
+    said: str = "etcd changes its leader"
+
+    def request(self, verb: str, path: str, body: Json = None, **more: object) -> Json:
+        raise KubeError(verb, path, 0, self.said)
 
 
 PLANE._seen.api = Kinds(lambda: "", Endpoint("192.168.56.100"))
@@ -253,6 +263,18 @@ def test_a_chart_is_told_what_the_server_has_and_what_it_brings_itself(tmp_path:
     assert len(demo.objects()) == 2
     asked = "--api-versions example.org/v1,example.org/v1/Monitor,test.org/v1,test.org/v1/Thing\n"
     assert (tmp_path / "asked").read_text().endswith(asked)
+
+
+def test_a_chart_is_not_rendered_for_less_than_there_is(tmp_path: Path) -> None:
+    """What depends on a kind would be taken for gone, and be deleted."""
+    (tmp_path / "rendered").write_text(CONFIG % "one")
+    plane = evolve(PLANE)
+    plane._seen.api = api = Down(lambda: "", Endpoint("192.168.56.100"))
+    demo = evolve(chart(tmp_path), plane=plane)
+    with pytest.raises(KubeError, match="etcd changes its leader"):
+        list(demo.stages())
+    api.said = "none has one: the cluster is not installed yet"
+    assert len(list(demo.stages())) == 1
 
 
 @pytest.mark.parametrize(("hooks", "count"), [("refuse", None), ("skip", 0), ("apply", 1)])

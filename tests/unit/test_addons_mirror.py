@@ -148,6 +148,16 @@ def test_a_field_that_is_not_named_right_is_refused(text: str) -> None:
         Demo(PLANE, force=[text])
 
 
+@pytest.mark.parametrize("item", [{"kind": "ConfigMap"}, {"apiVersion": "v1", "kind": "ConfigMap"}, {}])
+def test_what_is_no_object_is_told_before_the_first_change(item: Json) -> None:
+    class Wrong(Demo):
+        def objects(self) -> tuple[Json, ...]:
+            return (item,)
+
+    [problem] = Wrong(PLANE).problems()
+    assert "has no name" in problem.cause
+
+
 def test_a_wrong_hash_is_told_before_the_first_change() -> None:
     class Wrong(Demo):
         def objects(self) -> tuple[Json, ...]:

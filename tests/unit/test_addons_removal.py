@@ -30,7 +30,7 @@ def server() -> Server:
 def put(server: Server, item: Json, plural: str) -> str:
     meta = item["metadata"]
     path = f"/api/v1/namespaces/{meta['namespace']}/{plural}/{meta['name']}"
-    server.store[path] = copy.deepcopy(item) | {"metadata": meta | {"uid": path}}
+    server.store[path] = copy.deepcopy(item) | {"metadata": {"managedFields": []} | meta | {"uid": path}}
     return path
 
 
@@ -155,6 +155,17 @@ def test_a_service_that_gets_another_name_takes_its_node_port_along() -> None:
     assert set(changes(renamed)) >= {"v1 Service n/new", "v1 Service n/old"}
     renamed.install("Parts", ignore)
     assert [path for path in server.store if "/services/" in path] == ["/api/v1/namespaces/n/services/new"]
+
+
+def test_a_service_that_is_given_up_asks_for_no_port(server: Server) -> None:
+    objects(server, SPACE).install("Parts", ignore)
+    path = put(server, service("n", "theirs", 30080), "services")
+    ours = service("n", "theirs", 30080)
+    objects(server, SPACE, ours, adopt=("v1 Service n/theirs",)).install("Parts", ignore)
+    server.calls.clear()
+    objects(server, SPACE, service("n", "other", 30081)).install("Parts", ignore)
+    assert f"patch {path}" in server.calls
+    assert path in server.store
 
 
 IMMUTABLE = KubeError(
