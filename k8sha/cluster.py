@@ -58,6 +58,7 @@ class Cluster:
         yield from self._endpoint_problems()
         yield from self._etcd_problems()
         yield from self._label_problems()
+        yield from self._owner_problems()
 
     def _role_problems(self) -> Iterator[Problem]:
         """Hosts in two roles. Components refuse what they see themselves; this is what only all of them show."""
@@ -110,6 +111,14 @@ class Cluster:
                 yield Problem(
                     "ControlPlane", cause, "give it endpoint=lb.endpoint, or list an ExternalLoadBalancer for it"
                 )
+
+    def _owner_problems(self) -> Iterator[Problem]:
+        """Add-ons that are known by one name: what one has made has left the manifest of the other, and goes."""
+        holders: dict[str, Component] = {}
+        for part in self.components:
+            if part.owner and holders.setdefault(part.owner, part) != part:
+                cause = f"is there twice, and differs: each would delete the objects of the other ({part.owner})"
+                yield Problem(part.name, cause, part.apart or "give one of the two a name of its own")
 
     def _etcd_problems(self) -> Iterator[Problem]:
         """What is wrong with the place of an etcd that is a control plane's and not inside it."""

@@ -41,6 +41,14 @@ class Component:
         return type(self).__name__
 
     @property
+    def owner(self) -> str:
+        """The label by which its objects in the API server are known; empty where it makes none."""
+        return ""
+
+    apart: ClassVar[str] = ""
+    """What to do where two of its kind are wanted and would have the same owner."""
+
+    @property
     def hosts(self) -> tuple[Host, ...]:
         """Every host that it touches or reads."""
         raise NotImplementedError(type(self).__name__)

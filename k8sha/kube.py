@@ -289,6 +289,11 @@ class Api:
             }
         return self._kinds
 
+    @property
+    def kinds_known(self) -> Mapping[tuple[str, str], Kind]:
+        """The kinds that it was found to have when it was last asked; none where it never was. No request."""
+        return self._kinds or {}
+
     def path_of(self, item: Json) -> str:
         """Where an object lives; asks the API server what kinds it has. Raises KubeError for a kind it lacks."""
         version, name, meta = item["apiVersion"], item["kind"], item["metadata"]

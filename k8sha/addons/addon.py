@@ -69,8 +69,14 @@ class Addon(Component):
 
     @property
     def owner(self) -> str:
-        """The value of the label by which its objects are known."""
+        """The value of the label by which its objects are known. Two with one owner delete each other's objects."""
         return self.name.lower()
+
+    @property
+    def made_by_pods(self) -> tuple[str, ...]:
+        """What its programs make for themselves and nobody else owns, so that it goes with their namespace or kind:
+        kinds and names, with ``*`` for any text (``Secret shop-*``)."""
+        return ()
 
     def manifests(self) -> tuple[Manifest, ...]:
         """The pinned files that it is made of."""
@@ -95,9 +101,11 @@ class Addon(Component):
     def _wanted(self) -> tuple[Wanted, tuple[str, ...]]:
         """What the API server shall have, and the images that it needs."""
         items = self.objects()
-        images = rewrite_images(items, self.mirror.image)
-        wanted = Wanted(owner=self.owner, items=items, namespace=self.namespace, force=self.force, adopt=self.adopt)
-        return wanted, images
+        wanted = Wanted(
+            owner=self.owner, items=items, namespace=self.namespace, force=self.force, adopt=self.adopt,
+            by_pods=self.made_by_pods,
+        )  # fmt: skip
+        return wanted, rewrite_images(items, self.mirror.image)
 
     def _step(self, wanted: Wanted) -> Objects:
         return Objects(name="objects", api=self.plane.api, wanted=wanted, patience=self.patience, pause=self._pause)
@@ -129,6 +137,7 @@ class Addon(Component):
         except (ConfigError, BundleError) as error:
             yield from error.problems
             return
+        yield from self.unsettled(wanted.items)
         try:
             seen = self._step(wanted).look()
         except KubeError:  # it may be down because of what this very install mends; its turn comes after that
@@ -137,6 +146,10 @@ class Addon(Component):
             yield from seen.problems
         if self.check_images and (seen is None or seen.changes):
             yield from unreachable(self._images(images))
+
+    def unsettled(self, items: tuple[Json, ...]) -> Iterator[Problem]:
+        """Why these objects would be other ones at the next look, though nobody changes anything."""
+        yield from ()
 
     def stages(self) -> Stages:
         """See :meth:`Component.stages`."""
@@ -150,8 +163,9 @@ class Addon(Component):
         (``keep`` leaves it there), NotReady where something does not go.
         """
         removal = Removal(
-            name="uninstall", api=self.plane.api, owner=self.owner, patience=self.patience, keep=_refs(keep)
-        )
+            name="uninstall", api=self.plane.api, owner=self.owner, patience=self.patience, keep=_refs(keep),
+            by_pods=self.made_by_pods,
+        )  # fmt: skip
 
         def steps() -> Stages:
             yield removal

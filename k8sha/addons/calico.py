@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+
 from attrs import field, frozen, validators
 
 from k8sha.addons.addon import Addon
 from k8sha.addons.manifests import Manifest, rewrite_images
 from k8sha.addons.mirror import Mirror
 from k8sha.addons.network import network_checks
-from k8sha.component import Checks
+from k8sha.component import Checks, Stages
 from k8sha.components.workers import Workers, as_workers
-from k8sha.errors import ConfigError
+from k8sha.errors import ConfigError, KubeError, Problem
 from k8sha.hosts.host import Host
 from k8sha.kube import Json
+from k8sha.resources.files import Absent
+from k8sha.stage import Stage
 from k8sha.versions import Version
 
 __all__ = ["Calico"]
@@ -25,13 +30,37 @@ _RELEASES = {
 """sha256 of ``manifests/calico.yaml`` at each release's tag. Tested upstream with Kubernetes 1.32 to 1.35 (3.31) and
 1.34 to 1.36 (3.32), by Calico's own page of requirements."""
 
+_POOL = "/apis/crd.projectcalico.org/v1/ippools/default-ipv4-ippool"
+"""The pool that Calico makes at its first start, from its settings at that time."""
+
+_LEFT_ON_HOSTS = ("/etc/cni/net.d/10-calico.conflist", "/etc/cni/net.d/calico-kubeconfig")
+
+_MADE_BY_PODS = (
+    "BlockAffinity *",
+    "ClusterInformation default",
+    "FelixConfiguration default",
+    "HostEndpoint *-auto-hep",
+    "IPAMBlock *",
+    "IPAMConfig default",
+    "IPAMHandle *",
+    "IPPool default-ipv4-ippool",
+    "IPPool default-ipv6-ippool",
+    "KubeControllersConfiguration default",
+    "Tier adminnetworkpolicy",
+    "Tier baselineadminnetworkpolicy",
+    "Tier default",
+    "Tier kube-admin",
+    "Tier kube-baseline",
+)
+
 
 @frozen
 class Calico(Addon):
     """Calico on every node, its pool being the cluster's pod network.
 
-    ``encapsulation`` is ``ipip`` (the manifest's own), ``vxlan`` or ``none``; ``mtu`` 0 detects it. Images come from
-    ``registry`` if given (``registry.example.org/calico`` in place of ``quay.io/calico``).
+    ``encapsulation`` is ``ipip`` (the manifest's own), ``vxlan`` or ``none``, for the cluster's life: another one than
+    the pool has that is there is refused. ``mtu`` 0 detects it. Images come from ``registry`` if given
+    (``registry.example.org/calico`` in place of ``quay.io/calico``).
     """
 
     workers: tuple[Workers, ...] = field(default=(), converter=as_workers)
@@ -60,6 +89,11 @@ class Calico(Addon):
         """Every node: the network is proved on all of them."""
         return (*self.plane.hosts, *(host for workers in self.workers for host in workers.hosts))
 
+    @property
+    def made_by_pods(self) -> tuple[str, ...]:
+        """See :attr:`Addon.made_by_pods`: its own settings, and which addresses are whose."""
+        return _MADE_BY_PODS
+
     def manifests(self) -> tuple[Manifest, ...]:
         """See :meth:`Addon.manifests`."""
         url = _URL.format(version=self._version)
@@ -85,8 +119,8 @@ class Calico(Addon):
             return
         wanted = {
             "CALICO_IPV4POOL_CIDR": self.plane.cluster.pod_cidr,
-            "CALICO_IPV4POOL_IPIP": "Always" if self.encapsulation == "ipip" else "Never",
-            "CALICO_IPV4POOL_VXLAN": "Always" if self.encapsulation == "vxlan" else "Never",
+            "CALICO_IPV4POOL_IPIP": self._mode("ipip"),
+            "CALICO_IPV4POOL_VXLAN": self._mode("vxlan"),
         }
         kept = [item for item in container["env"] if item["name"] not in wanted]
         container["env"] = kept + [{"name": name, "value": value} for name, value in wanted.items()]
@@ -95,6 +129,40 @@ class Calico(Addon):
                 command = container[probe]["exec"]["command"]
                 container[probe]["exec"]["command"] = [word for word in command if not word.startswith("-bird")]
 
+    def problems(self) -> Iterator[Problem]:
+        """See :meth:`Component.problems`: the pool of addresses is made once, and never follows the settings after."""
+        try:
+            pool = self.plane.api.found(_POOL)
+        except KubeError:  # no cluster, or one that this very install mends
+            pool = None
+        if pool is not None and (live := _encapsulation(pool["spec"])) != self.encapsulation:
+            name = pool["metadata"]["name"]
+            patch = json.dumps({"spec": {"ipipMode": self._mode("ipip"), "vxlanMode": self._mode("vxlan")}})
+            yield Problem(
+                self.name,
+                f"its pool {name} has encapsulation {live!r}: {self.encapsulation!r} would change the nodes "
+                "alone, and pods would reach each other no more",
+                f"keep {live!r}; or change the pool first, at a time when connections may break: "
+                f"kubectl patch ippools.crd.projectcalico.org {name} --type merge -p '{patch}'",
+            )
+        yield from super().problems()
+
+    def _mode(self, encapsulation: str) -> str:
+        return "Always" if self.encapsulation == encapsulation else "Never"
+
+    def removal_stages(self) -> Stages:
+        """See :meth:`Addon.removal_stages`: the nodes' configuration, which would win over another pod network's."""
+        absent = tuple(Absent(path) for path in _LEFT_ON_HOSTS)
+        yield Stage("Calico's configuration of nodes", dict.fromkeys(self.hosts, absent))
+
     def checks(self) -> Checks:
         """See :meth:`Component.checks`."""
         return network_checks(self.plane, self.hosts)
+
+
+def _encapsulation(pool: Json) -> str:
+    """What a pool's packets are wrapped into; between subnets alone is a kind of it."""
+    for name in ("ipip", "vxlan"):
+        if pool.get(f"{name}Mode", "Never") != "Never":
+            return name
+    return "none"

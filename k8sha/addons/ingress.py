@@ -50,7 +50,10 @@ class Entrance(Addon):
         yield Check(f"every node answers on port {self.http_port}", self._answers)
 
     def _answers(self) -> str:
-        """Any answer of HTTP will do: without a route it is a 404, and that is the entrance's own."""
+        """Any answer of HTTP will do, an error as well: without a route it is a 404, and that is the entrance's own.
+
+        So this proves the way to it from every node, and nothing of what is behind it.
+        """
         asking = self.plane.hosts[0]
         nodes = self.plane.api.nodes()
         addresses = {
@@ -91,6 +94,11 @@ class IngressNginx(Entrance):
     def namespace(self) -> str:
         """See :attr:`Addon.namespace`."""
         return "ingress-nginx"
+
+    @property
+    def made_by_pods(self) -> tuple[str, ...]:
+        """See :attr:`Addon.made_by_pods`: the certificate of its webhook, by a Job of its manifest."""
+        return ("Secret ingress-nginx-admission",)
 
     def warnings(self) -> Iterator[str]:
         """See :meth:`Component.warnings`."""

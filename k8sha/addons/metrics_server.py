@@ -12,6 +12,7 @@ from k8sha.addons.manifests import Manifest
 from k8sha.component import Checks, Stages
 from k8sha.errors import KubeError, Problem
 from k8sha.kube import Json
+from k8sha.objects.others import at_once
 from k8sha.resources.files import Absent, File
 from k8sha.resources.service import Service
 from k8sha.stage import Stage
@@ -31,6 +32,11 @@ _IMAGE = f"registry.k8s.io/metrics-server/metrics-server:{_VERSION}"
 _LABELS = {"k8s-app": "metrics-server"}
 _APPROVER = "/usr/libexec/k8sha/approve-kubelet-certificates"
 _UNIT = "k8sha-approve-kubelet-certificates"
+
+_ASK_FOR_ONE = (
+    "echo 'serverTLSBootstrap: true' >>/var/lib/kubelet/config.yaml && systemctl restart kubelet (and the same line in "
+    "the ConfigMap kube-system/kubelet-config, for nodes to come)"
+)
 
 
 @frozen
@@ -88,13 +94,39 @@ class MetricsServer(Addon):
 
     def problems(self) -> Iterator[Problem]:
         """See :meth:`Component.problems`."""
-        if not self.insecure and not self.plane.settings.kubelet.get("serverTLSBootstrap"):
-            yield Problem(
-                self.name,
-                "the kubelets serve with certificates that they signed themselves",
-                'give NodeSettings(kubelet={"serverTLSBootstrap": True}), or MetricsServer(insecure=True) in a lab',
-            )
+        if not self.insecure:
+            yield from self._certificate_problems()
         yield from super().problems()
+
+    def _certificate_problems(self) -> Iterator[Problem]:
+        """Kubelets that do not ask for a certificate: by their own word where there is a cluster, as settings that were
+        given since change nothing of them; else as declared."""
+        lab = "or give MetricsServer(insecure=True) in a lab"
+        asks = self._kubelets_ask()
+        if not asks and not self.plane.settings.kubelet.get("serverTLSBootstrap"):
+            cause = "the kubelets serve with certificates that they signed themselves"
+            yield Problem(self.name, cause, f'give NodeSettings(kubelet={{"serverTLSBootstrap": True}}), {lab}')
+        elif wrong := sorted(name for name, ask in asks.items() if not ask):
+            cause = f"the kubelets of {', '.join(wrong)} serve with certificates that they signed themselves"
+            yield Problem(self.name, cause, f"on each of them: {_ASK_FOR_ONE}, {lab}")
+
+    def _kubelets_ask(self) -> dict[str, bool]:
+        """Whether each kubelet that answers asks the cluster for its serving certificate."""
+        api = self.plane.api
+
+        def ask(node: str) -> bool | None:
+            try:
+                running = api.get(f"/api/v1/nodes/{node}/proxy/configz")["kubeletconfig"]
+            except KubeError:  # it is down; when it comes back it is as its file says
+                return None
+            return bool(running.get("serverTLSBootstrap"))
+
+        try:
+            nodes = sorted(api.nodes())
+        except KubeError:  # no cluster, or one that this very install mends
+            return {}
+        answers = zip(nodes, at_once(ask, nodes), strict=True)
+        return {node: answer for node, answer in answers if answer is not None}
 
     def stages(self) -> Stages:
         """See :meth:`Component.stages`."""

@@ -7,13 +7,15 @@ import re
 import secrets
 import shlex
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
-from attrs import Attribute, field, frozen, validators
+from attrs import Attribute, Factory, field, frozen, validators
 
 from k8sha.addons.addon import Addon
+from k8sha.addons.admission import admitting
 from k8sha.addons.manifests import Manifest
 from k8sha.addons.proof import proof_namespace
+from k8sha.artifacts import Artifact
 from k8sha.component import Checks, Requirements
 from k8sha.errors import ConfigError, KubeError, Problem
 from k8sha.kube import Api, Json
@@ -117,6 +119,11 @@ class _Nfs(Addon):
         answers = NfsAnswers(self.server, remedy="start it, open its port to the nodes, or give the right server")
         return {host: (answers,) for host in self.hosts}
 
+    def artifacts(self) -> Iterator[Artifact]:
+        """See :meth:`Component.artifacts`: what ``verify`` runs is taken from elsewhere as well."""
+        yield from super().artifacts()
+        yield from self._images((self.mirror.image(self.check_image),))
+
     def checks(self) -> Checks:
         """See :meth:`Component.checks`."""
         yield Check(f"a claim of class {self.storage_class} is written on one node and read on another", self._shared)
@@ -185,10 +192,27 @@ class _Nfs(Addon):
 class NfsProvisioner(_Nfs):
     """The guide's nfs-subdir-external-provisioner: a directory of the export for each claim, and no quota.
 
-    The nodes need the distribution's NFS client (``nfs-common``, ``nfs-utils``). Its last release is of 2023.
+    The nodes need the distribution's NFS client (``nfs-common``, ``nfs-utils``). Its last release is of 2023. A second
+    export is a second one that is ``called`` something: it has its own namespace, its class is ``nfs-<called>``.
     """
 
+    apart: ClassVar[str] = 'name one of them: NfsProvisioner(..., called="archive")'
+
+    called: str = field(
+        default="", kw_only=True, validator=validators.matches_re(r"([a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?)?")
+    )
+    storage_class: str = field(
+        default=Factory(lambda self: f"nfs-{self.called}" if self.called else "nfs", takes_self=True), kw_only=True
+    )
     archive: bool = field(default=True, kw_only=True)
+
+    @property
+    def name(self) -> str:
+        """See :attr:`Component.name`."""
+        return self._suffixed("NfsProvisioner")
+
+    def _suffixed(self, name: str) -> str:
+        return f"{name}-{self.called}" if self.called else name
 
     def manifests(self) -> tuple[Manifest, ...]:
         """See :meth:`Addon.manifests`."""
@@ -200,7 +224,7 @@ class NfsProvisioner(_Nfs):
     @property
     def namespace(self) -> str:
         """See :attr:`Addon.namespace`."""
-        return "nfs-provisioner"
+        return self._suffixed("nfs-provisioner")
 
     def objects(self) -> tuple[Json, ...]:
         """See :meth:`Addon.objects`: the manifests' objects, with a real server in place of their example's."""
@@ -210,20 +234,37 @@ class NfsProvisioner(_Nfs):
                 item["metadata"]["namespace"] = self.namespace
             for subject in item.get("subjects", ()):
                 subject["namespace"] = self.namespace
+            if item["kind"].startswith("ClusterRole"):
+                item["metadata"]["name"] = self._suffixed(item["metadata"]["name"])
+            if item["kind"] == "ClusterRoleBinding":
+                item["roleRef"]["name"] = self._suffixed(item["roleRef"]["name"])
             if item["kind"] == "Deployment":
                 pod = item["spec"]["template"]["spec"]
-                values = {"NFS_SERVER": self.server, "NFS_PATH": self.path}
+                values = {"NFS_SERVER": self.server, "NFS_PATH": self.path, "PROVISIONER_NAME": self._provisioner}
                 for variable in pod["containers"][0]["env"]:
                     variable["value"] = values.get(variable["name"], variable["value"])
                 pod["volumes"] = [{"name": "nfs-client-root", "nfs": {"server": self.server, "path": self.path}}]
-        space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}}
+        labels = admitting("baseline", self.plane.version)  # it writes as root
+        space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}}
         kept = {"archiveOnDelete": str(self.archive).lower()}
-        return (space, *items, self._class("k8s-sigs.io/nfs-subdir-external-provisioner", kept))
+        return (space, *items, self._class(self._provisioner, kept))
+
+    @property
+    def _provisioner(self) -> str:
+        """Who serves a claim is told apart by this alone."""
+        return self._suffixed("k8s-sigs.io/nfs-subdir-external-provisioner")
 
 
 @frozen
 class CsiNfs(_Nfs):
-    """csi-driver-nfs: its pods mount, so the nodes need no NFS client. ``snapshots`` brings the snapshot controller."""
+    """csi-driver-nfs: its pods mount, so the nodes need no NFS client. ``snapshots`` brings the snapshot controller.
+
+    One driver serves any number of exports: each of them but this one is a StorageClass of your own.
+    """
+
+    apart: ClassVar[str] = (
+        "have one CsiNfs: a second export is a StorageClass in an add-on of your own, with provisioner nfs.csi.k8s.io"
+    )
 
     snapshots: bool = field(default=False, kw_only=True)
 

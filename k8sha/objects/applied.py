@@ -11,7 +11,7 @@ from k8sha import events
 from k8sha.errors import KubeError, PreflightError, Problem
 from k8sha.events import Listener
 from k8sha.kube import Api
-from k8sha.objects.identity import kinds_defined
+from k8sha.objects.identity import Ref, kinds_defined
 from k8sha.objects.inventory import NAMESPACE
 from k8sha.objects.look import Look, Wanted, look, offline
 from k8sha.objects.others import typed
@@ -78,19 +78,24 @@ class Objects(Step):
         began = time.monotonic()
         listen(events.StageBegan(component, self.name, (CLUSTER,)))
         seen = look(self.api, self.wanted)
-        if problems := (*seen.problems, *_unknown(seen, self.wanted)):
-            raise PreflightError(problems)
-        results = Run(self, component, listen, seen).carry_out()
+        run = Run(self, component, listen, seen)
+        refused = {finding.ref: finding.problems for finding in seen.findings if finding.problems}
+        refused |= {ref: (problem,) for ref, problem in _unknown(seen, self.wanted)}
+        run.refuse(refused, (finding for finding in seen.findings if finding.diff or finding.ref in refused))
+        results = run.carry_out()
         listen(events.StageEnded(component, self.name, time.monotonic() - began))
         return Outcome(), results
 
 
-def _unknown(seen: Look, wanted: Wanted) -> Iterator[Problem]:
+def _unknown(seen: Look, wanted: Wanted) -> Iterator[tuple[Ref, Problem]]:
     """Objects of kinds that nothing will have defined when their turn comes."""
     known = {**seen.kinds, **kinds_defined(wanted.items)}
     for finding in seen.findings:
         if finding.action == "apply" and (finding.ref.api_version, finding.ref.kind) not in known:
-            yield Problem(str(finding.ref), "the API server does not know this kind", "install what defines it before")
+            problem = Problem(
+                str(finding.ref), "the API server does not know this kind", "install what defines it before"
+            )
+            yield finding.ref, problem
 
 
 def _told(seen: Look) -> Iterator[tuple[str, Diff]]:

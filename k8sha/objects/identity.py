@@ -108,7 +108,8 @@ def kinds_defined(items: Iterable[Json]) -> dict[tuple[str, str], Kind]:
 def expanded(items: Iterable[Json]) -> Iterator[Json]:
     """Objects, those of Lists among them one by one."""
     for item in items:
-        if item["kind"] == "List" or (item["kind"].endswith("List") and "items" in item):
+        kind = item.get("kind") or ""
+        if kind == "List" or (kind.endswith("List") and "items" in item):
             yield from expanded(item["items"])
         else:
             yield item

@@ -32,7 +32,7 @@ class Inventory:
     @property
     def name(self) -> str:
         """What the ConfigMap is called."""
-        return "k8sha-addon-" + re.sub(r"[^a-z0-9-]+", "-", self.owner.lower())
+        return "k8sha-addon-" + re.sub(r"[^a-z0-9.-]+", "-", self.owner.lower())
 
     @property
     def path(self) -> str:

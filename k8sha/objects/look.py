@@ -6,26 +6,24 @@ other one goes to the server as a dry run, and what comes back is compared with 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
-from attrs import frozen
+from attrs import Attribute, field, frozen
 
-from k8sha.errors import KubeError, Problem
+from k8sha.errors import ConfigError, KubeError, Problem
 from k8sha.kinds import Kind
 from k8sha.kube import FIELD_MANAGER, Api, Json
 from k8sha.objects import fields
 from k8sha.objects.identity import OWNER, Ref, expanded, in_order, kinds_defined, marked, with_namespaces
 from k8sha.objects.inventory import Inventory
 from k8sha.objects.others import at_once, bare, listed, strangers_in
+from k8sha.objects.refusals import IMMUTABLE, MADE_ANEW, TAKEN, conflicts, fields_named, webhook_down
 from k8sha.report import Diff
 
-__all__ = ["Finding", "Look", "Wanted", "look", "look_again", "offline"]
+__all__ = ["Finding", "Look", "Wanted", "look", "look_again", "node_ports", "offline"]
 
 Action = Literal["apply", "replace", "prune", "release"]
-_IMMUTABLE = "field is immutable"
-_TAKEN = "provided port is already allocated"
 
 
 @frozen
@@ -80,6 +78,8 @@ class _Glass:
     new_namespaces: frozenset[str]
     force: frozenset[str]
     adopt: frozenset[Ref]
+    by_pods: tuple[str, ...]
+    leaving: frozenset[Ref] = frozenset()
 
     def examine(self, item: Json) -> Finding:
         """Find out how one wanted object differs."""
@@ -107,6 +107,8 @@ class _Glass:
     def _foreign(self, ref: Ref, live: Json) -> Problem | None:
         """Why an object that is there and has not our label may not be touched; None if it may."""
         other = (live["metadata"].get("labels") or {}).get(OWNER)
+        if other == self.owner:  # made by this very install, after the first look
+            return None
         if other:
             return Problem(str(ref), f"belongs to {other}", "leave it out of one of the two")
         written = any(entry.get("manager") == FIELD_MANAGER for entry in live["metadata"].get("managedFields", ()))
@@ -117,13 +119,14 @@ class _Glass:
         )
 
     def _port_taken(self, ref: Ref, item: Json) -> Problem | None:
-        """Which other service has a node port that this one asks for; None if none has."""
-        wanted = _node_ports(item)
+        """Which other service has a node port that this one asks for; None if none has, or one of ours that goes."""
+        wanted = node_ports(item)
         if not wanted:
             return None
         for service in self.api.get("/api/v1/services")["items"]:
             service |= {"apiVersion": "v1", "kind": "Service"}  # which those in a list have not
-            if (other := Ref.of(service)) != ref and (both := wanted & _node_ports(service)):
+            other = Ref.of(service)
+            if other != ref and other not in self.leaving and (both := wanted & node_ports(service)):
                 remedy = "choose another node port, or take it from that one"
                 return Problem(str(ref), f"asks for node port {min(both)}, which {other} has", remedy)
         return None
@@ -138,10 +141,8 @@ class _Glass:
         return Finding(ref, item, fields.changed(live, after), live, force=force)
 
     def _refused(self, ref: Ref, item: Json, live: Json, error: KubeError) -> Finding:
-        if error.status == 409 and (conflicts := tuple(_conflicts(error))):
-            wrong = [
-                (who, path) for who, path, by_hand in conflicts if not by_hand and f"{ref} {path}" not in self.force
-            ]
+        if error.status == 409 and (causes := tuple(conflicts(error))):
+            wrong = [(who, path) for who, path, by_hand in causes if not by_hand and f"{ref} {path}" not in self.force]
             if not wrong:
                 return self._dry_run(ref, item, live, force=True)
             problems = tuple(
@@ -155,17 +156,21 @@ class _Glass:
             return Finding(ref, item, Diff(), live, problems=problems)
         if error.status == 404 and f'namespaces "{ref.namespace}" not found' in error.message:
             return _later(ref, item, f"namespace {ref.namespace} is made")
-        if "does not support dry run" in error.message or _webhook_down(error):
+        if "does not support dry run" in error.message or webhook_down(error):
             note = Diff.of(f"~ (known after the apply: {error.message})")
             return Finding(ref, item, fields.created(item) + note if live is None else note, live, later=True)
-        if error.status == 422 and _TAKEN in error.message:
+        if error.status == 422 and TAKEN in error.message:
             problem = self._port_taken(ref, item)
             if problem is None:  # that one goes by what it knew when it last gave away a port: the apply asks etcd
-                note = Diff.of("~ (known after the apply: the API server takes a port for taken that no service has)")
+                note = Diff.of("~ (known after the apply: the port is taken, but by no service that stays)")
                 return Finding(ref, item, fields.created(item) + note if live is None else note, live, later=True)
             return Finding(ref, item, Diff(), live, problems=(problem,))
-        if error.status == 422 and _IMMUTABLE in error.message and ref.kind == "Job":
-            return Finding(ref, item, Diff.of("is made anew: a Job can't be changed"), live, "replace")
+        if error.status == 422 and live is not None and IMMUTABLE.search(error.message):
+            if ref.kind in MADE_ANEW:
+                return Finding(ref, item, Diff.of(f"is made anew: {MADE_ANEW[ref.kind]}"), live, "replace")
+            remedy = "delete it and run again (uninstall() takes all of the add-on away), or give it another name"
+            problem = Problem(str(ref), f"can't be changed as asked for: {fields_named(error)}", remedy)
+            return Finding(ref, item, Diff(), live, problems=(problem,))
         if not error.status:
             raise error
         remedy = "mend the manifest"
@@ -174,32 +179,15 @@ class _Glass:
         return Finding(ref, item, Diff(), live, problems=(Problem(str(ref), error.message, remedy),))
 
 
-def _node_ports(item: Json) -> set[int]:
+def node_ports(item: Json) -> set[int]:
     """The node ports that a service names."""
     if item["kind"] != "Service":
         return set()
-    return {port["nodePort"] for port in item["spec"].get("ports") or () if port.get("nodePort")}
+    return {port["nodePort"] for port in item.get("spec", {}).get("ports") or () if port.get("nodePort")}
 
 
 def _later(ref: Ref, item: Json, what: str) -> Finding:
     return Finding(ref, item, fields.created(item, f"(known after {what})"), later=True)
-
-
-def _webhook_down(error: KubeError) -> bool:
-    return error.status == 500 and "failed calling webhook" in error.message
-
-
-def _conflicts(error: KubeError) -> Iterator[tuple[str, str, bool]]:
-    """Manager, field, and whether that was somebody with kubectl at hand: then it is drift, which an install mends.
-
-    A manager that applied, or a controller, is an owner: nothing is taken from it without being told to.
-    """
-    details = error.details if isinstance(error.details, dict) else {}
-    for cause in details.get("causes") or ():
-        found = re.match(r'conflict with "([^"]*)"(.*)', cause.get("message", ""))
-        if cause.get("reason") == "FieldManagerConflict" and found:
-            who, how = found.groups()
-            yield who, cause.get("field", ""), who.startswith("kubectl") and " using " in how
 
 
 def _prepared(items: Iterable[Json], kinds: Mapping[tuple[str, str], Kind], owner: str, namespace: str) -> list[Json]:
@@ -213,15 +201,28 @@ def offline(items: Iterable[Json], owner: str, namespace: str) -> Iterator[Findi
         yield _later(Ref.of(item), item, "the API server is there")
 
 
+def _named(wanted: Wanted, attribute: Attribute[tuple[Json, ...]], items: tuple[Json, ...]) -> None:
+    """An object is known by its kind and name: one that gets its name from the server is another one every time."""
+    for item in expanded(items):
+        meta = item.get("metadata") or {}
+        if not all(
+            isinstance(part, str) and part for part in (item.get("apiVersion"), item.get("kind"), meta.get("name"))
+        ):
+            what = f"{item.get('apiVersion')} {item.get('kind')} {meta.get('name') or meta.get('generateName')}"
+            raise ConfigError.of(f"{wanted.owner}: object {what}", "has no name", "give it a metadata.name")
+
+
 @frozen(kw_only=True)
 class Wanted:
     """What is looked at: the objects, whose they are, and what may be taken over."""
 
     owner: str
-    items: tuple[Json, ...]
+    items: tuple[Json, ...] = field(validator=_named)
     namespace: str = "default"
     force: frozenset[str] = frozenset()
     adopt: frozenset[Ref] = frozenset()
+    by_pods: tuple[str, ...] = ()
+    """Kinds and names (``ConfigMap shop-*``) of what the programs among them make, and nobody else owns."""
 
 
 def look(api: Api, wanted: Wanted) -> Look:
@@ -262,7 +263,10 @@ def _glass(
 ) -> _Glass:
     namespaces = (Ref.of(item) for item in items if item["kind"] == "Namespace")
     missing = frozenset(ref.name for ref in namespaces if ref not in ours and ref not in wanted.adopt)
-    return _Glass(api, wanted.owner, kinds, own_kinds, ours, inventory, missing, wanted.force, wanted.adopt)
+    return _Glass(
+        api, wanted.owner, kinds, own_kinds, ours, inventory, missing, wanted.force, wanted.adopt, wanted.by_pods,
+        inventory.made & ours.keys() - {Ref.of(item) for item in items},
+    )  # fmt: skip
 
 
 def look_again(api: Api, wanted: Wanted, findings: Iterable[Finding], seen: Look) -> tuple[Finding, ...]:
@@ -277,5 +281,6 @@ def _going(glass: _Glass, ref: Ref, live: Json) -> Finding:
     if ref in glass.inventory.adopted:
         return Finding(ref, bare(ref), Diff.of("is given up: it was there before us and stays"), live, "release")
     otherwise = "leave this in the manifest"
-    problems = tuple(strangers_in(glass.api, ref, live, glass.owner, otherwise=otherwise))
+    found = strangers_in(glass.api, ref, live, glass.owner, by_pods=glass.by_pods, otherwise=otherwise)
+    problems = tuple(found)
     return Finding(ref, {}, Diff.of("- is in the manifest no more: deleted"), live, "prune", problems=problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -11,7 +12,7 @@ from k8sha.kinds import Kind
 from k8sha.kube import Api, Json
 from k8sha.objects.identity import OWNER, Ref
 
-__all__ = ["at_once", "bare", "listed", "strangers_in", "typed"]
+__all__ = ["at_once", "bare", "listed", "passing", "strangers_in", "typed"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -36,6 +37,11 @@ def at_once(work: Callable[[T], R], over: Iterable[T]) -> tuple[R, ...]:
         return tuple(pool.map(work, over))
 
 
+def passing(error: KubeError) -> bool:
+    """Whether it is worth asking again: an API server may be restarted, or a balancer change over, while we wait."""
+    return error.status in (0, 429) or error.status >= 500
+
+
 def bare(ref: Ref) -> Json:
     """An object without any field: to apply it gives up all of ours."""
     meta = {"name": ref.name} | ({"namespace": ref.namespace} if ref.namespace else {})
@@ -57,9 +63,11 @@ def listed(api: Api, owner: str, kinds: Iterable[Kind]) -> dict[Ref, Json]:
     return {Ref.of(item): item for items in at_once(of, _once_each(kinds)) for item in items}
 
 
-def strangers_in(api: Api, ref: Ref, live: Json, owner: str, *, otherwise: str) -> Iterator[Problem]:
-    """Why a namespace or a definition of ours can't be deleted: what others have made in it. ``otherwise`` says what
-    to do if that is to stay."""
+def strangers_in(
+    api: Api, ref: Ref, live: Json, owner: str, *, by_pods: Iterable[str], otherwise: str
+) -> Iterator[Problem]:
+    """Why a namespace or a definition of ours can't be deleted: what others have made in it. ``by_pods`` are kinds and
+    names of what our own programs make, ``otherwise`` says what to do if that is to stay."""
     kinds: Iterable[Kind] = ()
     if ref.kind == "Namespace":
         kinds = _once_each(kind for kind in api.kinds().values() if kind.namespaced and "list" in kind.verbs)
@@ -69,14 +77,16 @@ def strangers_in(api: Api, ref: Ref, live: Json, owner: str, *, otherwise: str) 
         kind = api.kinds().get((f"{spec['group']}/{stored}", spec["names"]["kind"]))
         kinds = [kind] if kind else []
     namespace = ref.name if ref.kind == "Namespace" else ""
-    found = [name for names in at_once(lambda kind: _strangers(api, kind, namespace, owner), kinds) for name in names]
+    ours = tuple(by_pods)
+    each = at_once(lambda kind: _strangers(api, kind, namespace, owner, ours), kinds)
+    found = [name for names in each for name in names]
     if found:
         named = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
         yield Problem(str(ref), f"has what we did not make: {named}", f"remove it, or {otherwise}")
 
 
-def _strangers(api: Api, kind: Kind, namespace: str, owner: str) -> list[str]:
-    """Objects of a kind that neither we made nor something that goes with what we made."""
+def _strangers(api: Api, kind: Kind, namespace: str, owner: str, by_pods: tuple[str, ...]) -> list[str]:
+    """Objects of a kind that neither we made, nor our programs, nor something that goes with what we made."""
     if kind.kind in _PASSING:
         return []
     not_ours = f"{OWNER}!={owner}"
@@ -88,6 +98,7 @@ def _strangers(api: Api, kind: Kind, namespace: str, owner: str) -> list[str]:
         raise
     metas = [item["metadata"] for item in items]
     found = [m for m in metas if not m.get("ownerReferences") and (kind.kind, m["name"]) not in _BY_ITSELF]
+    found = [m for m in found if not any(fnmatch.fnmatchcase(f"{kind.kind} {m['name']}", made) for made in by_pods)]
     if found and namespace:
         spread = api.get(kind.path(_NOBODYS), labelSelector=not_ours)["items"]
         everywhere = {item["metadata"]["name"] for item in spread}

@@ -14,7 +14,8 @@ from k8sha.kinds import Kind
 from k8sha.kube import Api, Json
 from k8sha.objects.identity import Ref, in_order
 from k8sha.objects.inventory import Inventory
-from k8sha.objects.others import bare, listed, strangers_in, typed
+from k8sha.objects.others import listed, passing, strangers_in, typed
+from k8sha.objects.release import give_up, let_go
 from k8sha.report import CLUSTER, Change, Diff, Outcome, Plan, Result, Status
 from k8sha.stage import Step
 from k8sha.waiting import Check, NotYet, wait_for
@@ -91,9 +92,9 @@ def _await_gone(
             try:
                 live = api.found(path)
             except KubeError as error:
-                if error.status:
+                if not passing(error):
                     raise
-                left.append(f"{ref}: {error}")  # no answer is none: an API server that is slow answers the next time
+                left.append(f"{ref}: {error}")  # an API server that is slow answers the next time
                 continue
             if live is None or live["metadata"]["uid"] != uid:
                 del waiting[ref]
@@ -112,7 +113,7 @@ class Removal(Step):
     """All that an owner made is gone, its inventory last. What it adopted stays, without our fields.
 
     A namespace or a definition of ours that others have put objects into stands in the way, unless it is among
-    ``keep``: it then stays, and belongs to nobody.
+    ``keep``: it then stays as it is, and belongs to nobody. What our own programs made (``by_pods``) goes with it.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Removal(Step):
     owner: str
     patience: float = 300
     keep: frozenset[Ref] = frozenset()
+    by_pods: tuple[str, ...] = ()
     early: bool = False
 
     def _seen(self) -> tuple[Inventory, dict[Ref, Json]]:
@@ -132,7 +134,9 @@ class Removal(Step):
         problems = [
             found
             for ref, live in going
-            for found in strangers_in(self.api, ref, live, self.owner, otherwise=f'keep this: keep=("{ref}",)')
+            for found in strangers_in(
+                self.api, ref, live, self.owner, by_pods=self.by_pods, otherwise=f'keep this: keep=("{ref}",)'
+            )
         ]
         if problems:
             raise PreflightError(problems)
@@ -156,7 +160,7 @@ class Removal(Step):
 
         stays = {ref for ref in there if ref in self.keep or ref in inventory.adopted}
         for ref in sorted(stays):
-            self.api.apply(bare(ref), force=True)
+            (let_go if ref in self.keep else give_up)(self.api, ref)
         going = {ref: live for ref, live in there.items() if ref not in stays}
         delete_in_order(self.api, self.api.kinds(), going.items(), tell, patience=self.patience)
         if inventory.present:

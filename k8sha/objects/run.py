@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from attrs import define, evolve, field
 
 from k8sha import events
-from k8sha.errors import ApplyError, KubeError, NotReady
+from k8sha.errors import ApplyError, KubeError, NotReady, Problem
 from k8sha.events import Listener
 from k8sha.objects.identity import Ref
 from k8sha.objects.inventory import Inventory
-from k8sha.objects.look import Finding, Look, look, look_again
-from k8sha.objects.others import listed, typed
+from k8sha.objects.look import Finding, Look, look, look_again, node_ports
+from k8sha.objects.others import listed, passing, typed
+from k8sha.objects.reasons import why
+from k8sha.objects.release import give_up
 from k8sha.objects.removal import delete_in_order
-from k8sha.objects.rollout import AWAITED, unfinished, why
+from k8sha.objects.rollout import AWAITED, unfinished
 from k8sha.report import CLUSTER, Report, Result, Status
 from k8sha.waiting import Check, NotYet, wait_for
 
@@ -58,9 +60,13 @@ class Run:
         definitions = [finding for finding in seen.findings if finding.ref.kind == "CustomResourceDefinition"]
         self._await([item.ref for item in definitions if item.action == "apply"], _DEFINED)
         rest = [finding for finding in changes if finding not in early and finding.action != "prune"]
+        going = [finding for finding in changes if finding.action == "prune"]
+        asked = {port for finding in rest for port in node_ports(finding.item)}
+        first = [finding for finding in going if asked & node_ports(typed(finding.ref, finding.live))]
+        self._prune(first)  # a node port is free once the service that has it is gone
         self._apply(self._looked_at_again(rest) if early else rest)
         self._await([item.ref for item in seen.findings if item.action in ("apply", "replace")], self.step.patience)
-        self._prune([finding for finding in changes if finding.action == "prune"])
+        self._prune([finding for finding in going if finding not in first])
         if changes or seen.inventory_differs:
             seen.after.write(api)
             self._look_back()
@@ -72,18 +78,22 @@ class Run:
         if not later:
             return findings
         again = {found.ref: found for found in look_again(self.step.api, self.step.wanted, later, self.seen)}
-        bad = {found.ref: found.problems for found in again.values() if found.problems}
-        if bad:
-            self.results += [
-                self._result(finding, Status.FAILED, detail="; ".join(map(str, bad[finding.ref])))
-                if finding.ref in bad
-                else self._result(finding, Status.SKIPPED)
-                for finding in findings
-            ]
-            raise ApplyError(Report(tuple(self.results)))
+        self.refuse({found.ref: found.problems for found in again.values() if found.problems}, findings)
         return [
             evolve(again[finding.ref], diff=finding.diff) if finding.ref in again else finding for finding in findings
         ]
+
+    def refuse(self, bad: Mapping[Ref, tuple[Problem, ...]], findings: Iterable[Finding]) -> None:
+        """Raises ApplyError where something stands in the way of some of these: earlier steps have changed things."""
+        if not bad:
+            return
+        self.results += [
+            self._result(finding, Status.FAILED, detail="; ".join(map(str, bad[finding.ref])))
+            if finding.ref in bad
+            else self._result(finding, Status.SKIPPED)
+            for finding in findings
+        ]
+        raise ApplyError(Report(tuple(self.results)))
 
     def _apply(self, findings: Iterable[Finding]) -> None:
         findings = list(findings)
@@ -103,6 +113,10 @@ class Run:
         api, ref = self.step.api, finding.ref
         if finding.action == "replace":
             delete_in_order(api, self.seen.kinds, [(ref, finding.live)], self._told_wait, patience=self.step.patience)
+
+        if finding.action == "release":
+            give_up(api, ref)
+            return
 
         def once() -> str:
             try:
@@ -131,8 +145,8 @@ class Run:
         def once() -> str:
             try:
                 return look_once()
-            except KubeError as error:  # an API server may be restarted, or a balancer change over, while we wait
-                if error.status in (0, 429) or error.status >= 500:
+            except KubeError as error:
+                if passing(error):
                     raise NotYet(str(error)) from None
                 raise
 

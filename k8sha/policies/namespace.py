@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from attrs import field, frozen
 
 from k8sha.addons.addon import Addon
+from k8sha.addons.admission import admitting
 from k8sha.component import Checks
 from k8sha.errors import ConfigError, HostError, KubeError, Problem
 from k8sha.kube import Json
@@ -63,11 +64,7 @@ class Namespace(Addon):
         """See :meth:`Addon.objects`."""
         meta: dict[str, Json] = {"name": self.namespace_name}
         if self.pod_security is not None:
-            labels = {}
-            for mode in ("enforce", "warn", "audit"):
-                labels[f"pod-security.kubernetes.io/{mode}"] = self.pod_security
-                labels[f"pod-security.kubernetes.io/{mode}-version"] = f"v{self.plane.version.minor}"
-            meta["labels"] = labels
+            meta["labels"] = admitting(self.pod_security, self.plane.version)
         items: list[Json] = [{"apiVersion": "v1", "kind": "Namespace", "metadata": meta}]
         if self.quota:
             items.append(self._object("ResourceQuota", {"hard": dict(self.quota)}))

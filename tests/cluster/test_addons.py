@@ -414,5 +414,5 @@ def test_what_the_server_refuses_is_told_before_the_first_change(plane: ControlP
         parts(plane, SPACE, config("first", a="1"), wrong).install()
     assert plane.api.found(f"/api/v1/namespaces/{NAMESPACE}/configmaps/first") is None
     unknown = f"apiVersion: none.k8sha.io/v1\nkind: Nothing\nmetadata: {{name: n, namespace: {NAMESPACE}}}"
-    with pytest.raises(PreflightError, match=r"none.k8sha.io/v1 Nothing .*does not know this kind"):
+    with pytest.raises(ApplyError, match=r"none.k8sha.io/v1 Nothing .*does not know this kind"):
         parts(plane, SPACE, unknown).install()

@@ -12,14 +12,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from attrs import evolve
+from attrs import define, evolve
 
 from k8sha.addons import HelmChart, Manifest, Mirror
 from k8sha.artifacts import Artifact, unreachable
 from k8sha.components.control_plane import ControlPlane
 from k8sha.endpoint import Endpoint
-from k8sha.errors import ConfigError
+from k8sha.errors import ConfigError, KubeError
 from k8sha.hosts import Host
+from k8sha.kube import Api, Json
 from k8sha.sources import Upstream
 
 PLANE = ControlPlane(
@@ -28,6 +29,30 @@ PLANE = ControlPlane(
     version="1.33.13",
     source=Upstream(),
 )
+
+
+class Kinds(Api):
+    """An API server that has one kind of somebody else's, and otherwise does not answer."""
+
+    def request(self, verb: str, path: str, body: Json = None, **more: object) -> Json:
+        if path not in ("/api", "/apis"):
+            raise KubeError(verb, path, 503, "down")
+        resource = {"resource": "monitors", "responseKind": {"kind": "Monitor"}, "scope": "Namespaced"}
+        group = {"metadata": {"name": "example.org"}, "versions": [{"version": "v1", "resources": [resource]}]}
+        return {"items": [group] if path == "/apis" else []}
+
+
+@define(eq=False)
+class Down(Api):
+    """An API server that does not answer."""
+
+    said: str = "etcd changes its leader"
+
+    def request(self, verb: str, path: str, body: Json = None, **more: object) -> Json:
+        raise KubeError(verb, path, 0, self.said)
+
+
+PLANE._seen.api = Kinds(lambda: "", Endpoint("192.168.56.100"))
 
 
 class Registry(BaseHTTPRequestHandler):
@@ -139,6 +164,7 @@ echo "$@" >"$(dirname "$0")/asked"
 for word; do case $last in --values) cp "$word" "$(dirname "$0")/values"; stat -c %a "$word" >"$(dirname "$0")/mode";; esac; last=$word; done
 case "$*" in *"--kube-version v1.33.13"*) ;; *) exit 1;; esac
 if [ -f "$(dirname "$0")/rendered" ]; then cat "$(dirname "$0")/rendered"; else cat "$(dirname "$0")/refused" >&2; exit 1; fi
+if [ -f "$(dirname "$0")/next" ]; then mv "$(dirname "$0")/next" "$(dirname "$0")/rendered"; fi
 """  # noqa: E501
 
 HOOK = '{apiVersion: v1, kind: Pod, metadata: {name: hook, annotations: {helm.sh/hook: "pre-install"}}}'
@@ -203,6 +229,52 @@ def test_an_archive_of_another_version_is_refused(tmp_path: Path) -> None:
     assert other.values == demo.values == '{"a": 1}'
     with pytest.raises(ConfigError, match=r"the archive holds demo 9\.9\.9"):
         other.objects()
+
+
+CONFIG = "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}, data: {password: %s}}"
+
+
+def test_a_chart_that_makes_up_values_is_refused_with_the_objects_that_differ(tmp_path: Path) -> None:
+    """Each look would find other ones, so no install of it would ever be done."""
+    demo = chart(tmp_path, check_images=False)
+    (tmp_path / "rendered").write_text(CONFIG % "one")
+    assert list(demo.problems()) == []
+    (tmp_path / "next").write_text(CONFIG % "two")
+    [problem] = demo.problems()
+    assert problem.cause == "it makes random values: two renderings differ in ConfigMap demo/c"
+    assert "values=" in problem.remedy
+
+
+DEFINITION = """
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: things.test.org}
+spec: {group: test.org, scope: Namespaced, names: {plural: things, kind: Thing}, versions: [{name: v1}]}
+"""
+
+
+def test_a_chart_is_told_what_the_server_has_and_what_it_brings_itself(tmp_path: Path) -> None:
+    """Without the second, objects that depend on a kind of its own would come with the second install."""
+    demo = chart(tmp_path, check_images=False)
+    (tmp_path / "rendered").write_text(CONFIG % "one")
+    assert list(demo.problems()) == []
+    assert (tmp_path / "asked").read_text().endswith("--api-versions example.org/v1,example.org/v1/Monitor\n")
+    (tmp_path / "rendered").write_text(DEFINITION)
+    assert len(demo.objects()) == 2
+    asked = "--api-versions example.org/v1,example.org/v1/Monitor,test.org/v1,test.org/v1/Thing\n"
+    assert (tmp_path / "asked").read_text().endswith(asked)
+
+
+def test_a_chart_is_not_rendered_for_less_than_there_is(tmp_path: Path) -> None:
+    """What depends on a kind would be taken for gone, and be deleted."""
+    (tmp_path / "rendered").write_text(CONFIG % "one")
+    plane = evolve(PLANE)
+    plane._seen.api = api = Down(lambda: "", Endpoint("192.168.56.100"))
+    demo = evolve(chart(tmp_path), plane=plane)
+    with pytest.raises(KubeError, match="etcd changes its leader"):
+        list(demo.stages())
+    api.said = "none has one: the cluster is not installed yet"
+    assert len(list(demo.stages())) == 1
 
 
 @pytest.mark.parametrize(("hooks", "count"), [("refuse", None), ("skip", 0), ("apply", 1)])

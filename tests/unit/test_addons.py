@@ -7,12 +7,15 @@ import json
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
-from k8sha import ConfigError, ControlPlane, Endpoint, Host, Upstream, Workers
-from k8sha.addons import Calico, HostRoutes, Manifest
+from k8sha import ConfigError, ControlPlane, Endpoint, Host, KubeError, Upstream, Workers
+from k8sha.addons import Addon, Calico, HostRoutes, Manifest
 from k8sha.addons.host_routes import NodeReady
 from k8sha.addons.manifests import rewrite_images
+from k8sha.kube import Api, Json
 from k8sha.objects.identity import in_order
+from k8sha.stage import Stage
 
 MASTERS = [Host(f"master-{number}", f"192.168.56.{9 + number}") for number in (1, 2, 3)]
 PLANE = ControlPlane(hosts=MASTERS, endpoint=Endpoint("192.168.56.100"), version="1.33.13", source=Upstream())
@@ -118,6 +121,46 @@ def test_calicos_pool_is_the_clusters_pod_network(
         "CALICO_IPV4POOL_VXLAN": vxlan,
     }
     assert ("-bird-live" in container["livenessProbe"]["exec"]["command"]) == (backend == "bird")
+
+
+@pytest.mark.parametrize(
+    ("pool", "encapsulation", "said"),
+    [
+        ({"ipipMode": "Always", "vxlanMode": "Never"}, "ipip", ""),
+        ({"ipipMode": "CrossSubnet"}, "ipip", ""),
+        ({}, "none", ""),
+        ({"ipipMode": "Always"}, "vxlan", '"ipipMode": "Never", "vxlanMode": "Always"'),
+        ({"vxlanMode": "CrossSubnet"}, "ipip", '"ipipMode": "Always", "vxlanMode": "Never"'),
+        (None, "vxlan", ""),
+    ],
+)
+def test_a_pool_that_is_there_keeps_its_encapsulation(
+    pool: dict[str, str] | None, encapsulation: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The settings count when the pool is made: changed later they part the nodes from it, and cut pods off."""
+
+    class Server(Api):
+        def request(self, verb: str, path: str, body: Json = None, **more: object) -> Json:
+            if pool is None or "ippools" not in path:
+                raise KubeError(verb, path, 404, "not found")
+            return {"metadata": {"name": "default-ipv4-ippool"}, "spec": pool}
+
+    plane = evolve(PLANE)
+    plane._seen.api = Server(lambda: "", Endpoint("192.168.56.100"))
+    monkeypatch.setattr(Addon, "problems", lambda self: iter(()))
+    found = list(Calico(plane, WORKERS, encapsulation=encapsulation).problems())
+    assert len(found) == bool(said)
+    assert said in "".join(problem.remedy for problem in found)
+
+
+def test_no_configuration_of_calico_is_left_on_any_node() -> None:
+    [stage] = Calico(PLANE, WORKERS).removal_stages()
+    assert isinstance(stage, Stage)
+    assert {host.name for host in stage.work} == set(RANGES)
+    assert {resource.key for resource in stage.work[MASTERS[0]]} == {
+        "file /etc/cni/net.d/10-calico.conflist",
+        "file /etc/cni/net.d/calico-kubeconfig",
+    }
 
 
 def test_an_unknown_release_needs_its_manifest() -> None:

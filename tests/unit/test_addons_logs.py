@@ -12,6 +12,7 @@ from attrs import define, evolve, field
 
 from k8sha import ControlPlane, Endpoint, Host, KubeError, NotYet, Upstream
 from k8sha.addons import Logging, Mirror
+from k8sha.addons.admission import admitting
 from k8sha.addons.logs.operator import DEFINITIONS
 from k8sha.kube import Api, Json
 from k8sha.objects.rollout import unfinished
@@ -85,6 +86,11 @@ def test_who_writes_can_not_read_and_who_reads_can_not_write(logging: Logging) -
     assert reader == {"indices": [{"names": ["logs-kubernetes-default*"], "privileges": ["read"]}]}
 
 
+def test_its_namespace_admits_what_reads_the_hosts_files(logging: Logging) -> None:
+    """Where the cluster refuses such pods by default, a namespace that only warns of them gets none."""
+    assert objects(logging)["Namespace logging"]["metadata"]["labels"] == admitting("privileged", logging.plane.version)
+
+
 def test_passwords_are_random_and_in_secrets_alone(logging: Logging) -> None:
     found = objects(logging)
     passwords = {text(found[f"Secret logs-{user}"], "password") for user in ("fluent-bit", "k8sha-verify")}
@@ -115,6 +121,11 @@ def test_data_are_kept_where_there_is_a_class(logging: Logging) -> None:
     assert claim["spec"]["storageClassName"] == "ssd"
     assert claim["spec"]["resources"] == {"requests": {"storage": "9Gi"}}
     assert "volumes" not in kept["podTemplate"]["spec"]
+
+
+def test_a_class_that_is_not_there_is_refused_before_the_first_change(logging: Logging) -> None:
+    kept = evolve(logging, storage_class="ssd", check_images=False)
+    assert "there is no StorageClass ssd" in [problem.cause for problem in kept.problems()]
 
 
 def test_images_come_from_the_mirror(logging: Logging) -> None:
@@ -156,6 +167,21 @@ def test_what_the_operator_makes_is_waited_for(health: str, lacks: str) -> None:
         item = {"apiVersion": f"{kind.lower()}.k8s.elastic.co/v1", "kind": kind, "metadata": {"name": "logs"}}
         assert unfinished(item | {"status": {"health": health}}) == lacks
         assert unfinished(item) == "its health is not known yet"
+
+
+@pytest.mark.parametrize(
+    ("said", "lacks"),
+    [
+        ({}, ""),
+        ({"observedGeneration": 1}, "its operator has not seen it yet"),
+        ({"phase": "ApplyingChanges"}, "it is ApplyingChanges"),
+    ],
+)
+def test_what_the_operator_said_before_a_change_does_not_count(said: Json, lacks: str) -> None:
+    """Green was what it was before; it is green as well while its nodes are exchanged one after another."""
+    item = {"apiVersion": "elasticsearch.k8s.elastic.co/v1", "kind": "Elasticsearch", "metadata": {"generation": 2}}
+    status = {"health": "green", "phase": "Ready", "observedGeneration": 2}
+    assert unfinished(item | {"status": status | said}) == lacks
 
 
 @pytest.mark.parametrize(("count", "lacks"), [(1, ""), (3, "its health is yellow")])

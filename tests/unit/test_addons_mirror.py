@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from attrs import evolve
+from attrs import define, evolve, field
 
-from k8sha import Cluster, ConfigError, ControlPlane, Endpoint, Host, NodeSettings, Upstream
+from k8sha import Cluster, ConfigError, ControlPlane, Endpoint, Host, KubeError, NodeSettings, Upstream
 from k8sha.addons import Addon, CsiNfs, IngressNginx, Manifest, MetricsServer, Mirror, NfsProvisioner, TraefikGateway
 from k8sha.addons.manifests import parse, rewrite_images
 from k8sha.artifacts import Artifact, ImageReference
-from k8sha.kube import Json
+from k8sha.errors import Problem
+from k8sha.kube import Api, Json
+from tests.unit.test_addons_objects import Server
 
 PLANE = ControlPlane(
     hosts=[Host("master-1", "192.168.56.10")],
@@ -145,6 +148,16 @@ def test_a_field_that_is_not_named_right_is_refused(text: str) -> None:
         Demo(PLANE, force=[text])
 
 
+@pytest.mark.parametrize("item", [{"kind": "ConfigMap"}, {"apiVersion": "v1", "kind": "ConfigMap"}, {}])
+def test_what_is_no_object_is_told_before_the_first_change(item: Json) -> None:
+    class Wrong(Demo):
+        def objects(self) -> tuple[Json, ...]:
+            return (item,)
+
+    [problem] = Wrong(PLANE).problems()
+    assert "has no name" in problem.cause
+
+
 def test_a_wrong_hash_is_told_before_the_first_change() -> None:
     class Wrong(Demo):
         def objects(self) -> tuple[Json, ...]:
@@ -154,16 +167,46 @@ def test_a_wrong_hash_is_told_before_the_first_change() -> None:
     assert "has sha256" in problem.cause
 
 
-def test_metrics_server_asks_for_real_certificates_or_to_be_told_that_none_are_wanted() -> None:
-    server = MetricsServer(PLANE, mirror=Mirror(urls={"https://raw.githubusercontent.com": "file:///none"}))
+@define(eq=False)
+class Kubelets(Api):
+    """An API server that passes on what kubelets say of themselves; of a node with None nothing is heard."""
 
-    def causes(addon: MetricsServer) -> str:
-        return "; ".join(problem.cause for problem in addon.problems())
+    asking: dict[str, bool | None] = field(factory=dict)
 
-    assert "certificates that they signed themselves" in causes(server)
-    assert "signed" not in causes(evolve(server, insecure=True))
-    plane = evolve(PLANE, settings=NodeSettings(kubelet={"serverTLSBootstrap": True}))
-    assert "signed" not in causes(evolve(server, plane=plane))
+    def request(self, verb: str, path: str, body: Json = None, **more: object) -> Json:
+        if not self.asking:
+            raise KubeError(verb, path, 0, "none has one: the cluster is not installed yet")
+        if path == "/api/v1/nodes":
+            return {"items": [{"metadata": {"name": name}} for name in self.asking]}
+        said = self.asking[path.split("/")[4]]
+        if said is None:
+            raise KubeError(verb, path, 503, "error trying to reach service")
+        return {"kubeletconfig": {"serverTLSBootstrap": True} if said else {}}
+
+
+@pytest.mark.parametrize(
+    ("declared", "asking", "said"),
+    [
+        (False, {}, "the kubelets serve with certificates that they signed themselves"),
+        (True, {}, ""),
+        (True, {"a": True, "b": False, "c": None}, "the kubelets of b serve"),
+        (False, {"a": True, "b": True}, ""),
+        (False, {"a": None}, "the kubelets serve"),
+    ],
+)
+def test_metrics_server_asks_for_real_certificates_or_to_be_told_that_none_are_wanted(
+    declared: bool, asking: dict[str, bool | None], said: str
+) -> None:
+    """Of kubelets that run their own word counts: a setting that was added since does not reach them."""
+    plane = evolve(PLANE, settings=NodeSettings(kubelet={"serverTLSBootstrap": True} if declared else {}))
+    plane._seen.api = Kubelets(lambda: "", Endpoint("192.168.56.100"), asking=asking)
+    server = MetricsServer(plane, mirror=Mirror(urls={"https://raw.githubusercontent.com": "file:///none"}))
+    found = [problem for problem in server.problems() if "can't be fetched" not in problem.cause]
+    assert len(found) == bool(said)
+    assert said in "".join(problem.cause for problem in found)
+    assert all("MetricsServer(insecure=True)" in problem.remedy for problem in found)
+    insecure = evolve(server, insecure=True).problems()
+    assert [problem for problem in insecure if "can't be fetched" not in problem.cause] == []
 
 
 def test_ingress_nginx_says_that_it_is_retired() -> None:
@@ -188,3 +231,45 @@ def test_storage_is_asked_of_the_server_that_is_given(server: str) -> None:
 def test_a_server_or_path_that_is_none_is_refused(server: str, path: str) -> None:
     with pytest.raises(ValueError):
         NfsProvisioner(PLANE, server=server, path=path)
+
+
+def test_what_a_proof_runs_is_listed_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Addon, "read", lambda self, file: ())
+    found = NfsProvisioner(PLANE, server="nfs.example.org", path="/x", mirror=MIRROR).artifacts()
+    assert "registry.example.org/hub/library/busybox:1.37.0" in {item.reference for item in found}
+
+
+@pytest.mark.parametrize(
+    ("check_images", "installed", "refused"), [(True, False, True), (False, False, False), (True, True, False)]
+)
+def test_an_image_that_nobody_could_pull_is_refused_before_the_first_change(
+    check_images: bool, installed: bool, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for where something is to change, and is not to be had from the bundle; whatever a registry would say."""
+
+    class Page(Demo):
+        def objects(self) -> tuple[Json, ...]:
+            meta = {"name": "page", "namespace": "default"}
+            return ({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"image": "x"}},)
+
+        def _pause(self, seconds: float) -> None:
+            """There is no host whose link could tell of an interruption."""
+
+    asked: list[Artifact] = []
+
+    def unreachable(artifacts: Iterable[Artifact]) -> tuple[Problem, ...]:
+        asked.extend(artifacts)
+        return tuple(Problem(f"image {item.reference}", "can't be had") for item in asked)
+
+    monkeypatch.setattr("k8sha.addons.addon.unreachable", unreachable)
+    monkeypatch.setattr("k8sha.addons.addon.rewrite_images", lambda items, change: ("example.org/page:1",))
+    plane = evolve(PLANE)
+    plane._seen.api = server = Server(lambda: "", Endpoint("192.168.56.100"))
+    page = Page(plane, check_images=check_images)
+    if installed:
+        [step] = page.stages()
+        step.install("Page", lambda event: None)
+    before = dict(server.store)
+    assert [problem.cause for problem in page.problems()] == (["can't be had"] if refused else [])
+    assert server.store == before
+    assert bool(asked) == refused

@@ -35,7 +35,8 @@ from k8sha.addons.monitoring.exports import (
     master_resources,
 )
 from k8sha.addons.monitoring.files import FILES
-from k8sha.addons.monitoring.targets import TARGETS, target_problems
+from k8sha.addons.monitoring.listening import target_problems
+from k8sha.addons.monitoring.targets import TARGETS
 from k8sha.addons.passwords import Password
 from k8sha.addons.storage import class_problems
 from k8sha.distros import Debian
@@ -65,6 +66,12 @@ PLANE = ControlPlane(
 SCHEDULE = BackupSchedule(PLANE.etcd, every=timedelta(hours=6), jitter=timedelta(minutes=5))
 
 RELEASED = """\
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: monitoring
+  labels: {pod-security.kubernetes.io/warn: privileged, pod-security.kubernetes.io/warn-version: latest}
+---
 apiVersion: monitoring.coreos.com/v1
 kind: Prometheus
 metadata: {name: k8s, namespace: monitoring}
@@ -228,6 +235,13 @@ def test_lists_are_taken_apart_and_a_lone_equals_sign_is_text(stack: KubePrometh
     assert found["ConfigMap board"]["data"] == found["ConfigMap equals"]["data"] == {"a": "="}
 
 
+def test_its_namespace_admits_what_looks_at_the_hosts_themselves(stack: KubePrometheusStack) -> None:
+    """Upstream's only warns: where the cluster refuses such pods by default, node_exporter would have none."""
+    labels = objects(stack)["Namespace monitoring"]["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "privileged"
+    assert {labels[f"pod-security.kubernetes.io/{mode}-version"] for mode in ("enforce", "warn", "audit")} == {"v1.33"}
+
+
 def test_what_stands_before_the_exporters_has_the_time_to_answer(stack: KubePrometheusStack) -> None:
     """Its limit of a fiftieth of a processor goes, that of its memory stays, and other containers keep theirs."""
     pod = objects(stack)["DaemonSet node-exporter"]["spec"]["template"]["spec"]
@@ -256,14 +270,61 @@ def test_a_target_that_is_left_out_has_no_monitor_and_no_alert_for_its_absence(s
         KubePrometheusStack(PLANE, targets=("dns",))
 
 
+def asked(plane: ControlPlane, **answers: Json) -> ControlPlane:
+    """A plane whose API server gives these answers."""
+    found = evolve(plane)
+    found._seen.api = server(**answers)
+    return found
+
+
+PLAIN = evolve(PLANE, cluster=ClusterSettings(), settings=NodeSettings())
+
+
 def test_targets_on_loopback_are_refused_with_the_setting_that_opens_them() -> None:
-    assert list(target_problems(PLANE, TARGETS)) == []
-    plain = evolve(PLANE, cluster=ClusterSettings(), settings=NodeSettings())
-    found = {problem.cause.split()[0]: problem.remedy for problem in target_problems(plain, TARGETS)}
+    assert list(target_problems(asked(PLANE), TARGETS)) == []
+    found = {problem.cause.split()[0]: problem.remedy for problem in target_problems(asked(PLAIN), TARGETS)}
     assert set(found) == set(TARGETS)
     assert "scheduler=KubePrometheusStack.SCHEDULER" in found["kube-scheduler"]
     half = evolve(PLANE, cluster=evolve(OPEN, etcd={"listen-metrics-urls": "http://127.0.0.1:2381,http://[::1]:2381"}))
-    assert [problem.cause for problem in target_problems(half, TARGETS)] == ["etcd shows its metrics on loopback alone"]
+    assert [problem.cause for problem in target_problems(asked(half), TARGETS)] == [
+        "etcd shows its metrics on loopback alone"
+    ]
+
+
+def running(component: str, *arguments: str, node: str = "master-1") -> Json:
+    meta = {"name": f"{component}-{node}", "labels": {"component": component, "tier": "control-plane"}}
+    return {"metadata": meta, "spec": {"nodeName": node, "containers": [{"command": [component, *arguments]}]}}
+
+
+def there(metrics: str, proxy: str) -> dict[str, Json]:
+    """What a cluster says of itself, the second master being one on which the scheduler was opened."""
+    pods = [
+        running("kube-apiserver", "--bind-address=127.0.0.1"),
+        running("etcd", f"--listen-metrics-urls={metrics}"),
+        running("kube-controller-manager", "--bind-address=0.0.0.0"),
+        running("kube-scheduler", "--bind-address=127.0.0.1"),
+        running("kube-scheduler", "--bind-address=0.0.0.0", node="master-2"),
+    ]
+    path = "/api/v1/namespaces/kube-system"
+    config = {"data": {"config.conf": f"metricsBindAddress: {proxy}\nmode: iptables\n"}}
+    return {f"{path}/pods": {"items": pods}, f"{path}/configmaps/kube-proxy": config}
+
+
+def test_of_a_cluster_that_is_there_its_own_word_counts_and_not_what_was_declared_since() -> None:
+    """Settings that were added later are not applied: targets would stay down until the wait ran out."""
+    answers = there("http://127.0.0.1:2381", '""')
+    found = {problem.cause: problem.remedy for problem in target_problems(asked(PLANE, **answers), TARGETS)}
+    assert sorted(found) == [
+        "etcd shows its metrics on loopback alone (master-1)",
+        "kube-proxy shows its metrics on loopback alone (every node)",
+        "kube-scheduler shows its metrics on loopback alone (master-1)",
+    ]
+    etcd, proxy, scheduler = (found[cause] for cause in sorted(found))
+    assert "s#--listen-metrics-urls=.*#--listen-metrics-urls=http://0.0.0.0:2381#" in etcd
+    assert "on master-1, one after another" in scheduler
+    assert "rollout restart daemonset kube-proxy" in proxy
+    opened = there("http://127.0.0.1:2381,http://0.0.0.0:2381", '"0.0.0.0:10249"')
+    assert list(target_problems(asked(PLAIN, **opened), ("etcd", "kube-proxy", "kube-controller-manager"))) == []
 
 
 def test_a_class_by_name_must_be_there_and_one_of_an_addon_need_not() -> None:
@@ -275,6 +336,13 @@ def test_a_class_by_name_must_be_there_and_one_of_an_addon_need_not() -> None:
     assert list(class_problems("x", there, "ssd")) == []
     down = server(**{"/apis/storage.k8s.io": KubeError("get", "x", 0, "nobody answers")})
     assert list(class_problems("x", down, "ssd")) == []
+
+
+def test_a_class_that_is_not_there_is_refused_before_the_first_change(stack: KubePrometheusStack) -> None:
+    kept = evolve(stack, storage_class="ssd", plane=asked(PLANE), check_images=False)
+    assert "there is no StorageClass ssd" in [problem.cause for problem in kept.problems()]
+    there = asked(PLANE, **{"/apis/storage.k8s.io/v1/storageclasses/ssd": {}})
+    assert "there is no StorageClass ssd" not in [problem.cause for problem in evolve(kept, plane=there).problems()]
 
 
 def test_rules_are_about_what_is_watched(stack: KubePrometheusStack) -> None:
@@ -324,6 +392,13 @@ def test_what_the_operator_makes_is_waited_for(name: str) -> None:
         item = {"apiVersion": "monitoring.coreos.com/v1", "kind": kind, "metadata": {"name": "x"}, "status": status}
         assert unfinished(item) == lacks
         assert unfinished(item | {"apiVersion": "example.org/v1"}) == ""
+
+
+def test_what_the_operator_said_before_a_change_does_not_count() -> None:
+    conditions = [{"type": kind, "status": "True", "observedGeneration": 1} for kind in ("Available", "Reconciled")]
+    item = {"apiVersion": "monitoring.coreos.com/v1", "kind": "Prometheus", "status": {"conditions": conditions}}
+    assert unfinished(item | {"metadata": {"generation": 1}}) == ""
+    assert unfinished(item | {"metadata": {"generation": 2}}) == "its operator has not seen it yet"
 
 
 POD = "/api/v1/namespaces/monitoring/pods/"

@@ -9,7 +9,7 @@ import pytest
 from attrs import define, field
 
 from k8sha.endpoint import Endpoint
-from k8sha.errors import ConfigError, KubeError, NotReady, PreflightError
+from k8sha.errors import ApplyError, ConfigError, KubeError, NotReady, PreflightError
 from k8sha.events import ignore
 from k8sha.kube import Api, Json
 from k8sha.objects import Objects, Ref, Wanted, fields, removal
@@ -89,6 +89,8 @@ class Server(Api):
                 raise KubeError("delete", path, 404, "not found")
             return {}
         assert verb == "patch"
+        if kind == "merge-patch+json":
+            return self._merge(path, body)
         assert kind == "apply-patch+yaml"
         return self._apply(path, body, query)
 
@@ -124,6 +126,13 @@ class Server(Api):
         if "dryRun" not in query:
             self.store[path] = after
         return after
+
+    def _merge(self, path: str, body: Json) -> Json:
+        meta = self.store[path]["metadata"]
+        for part in ("labels", "annotations"):
+            meta[part] = {key: value for key, value in meta.get(part, {}).items() if key not in body["metadata"][part]}
+        meta["managedFields"] = [entry for entry in body["metadata"]["managedFields"] if entry]
+        return self.store[path]
 
     def edit(self, path: str, manager: str, operation: str = "Update", **data: str) -> None:
         """Change fields as somebody else, who owns them from then on."""
@@ -199,8 +208,12 @@ def test_a_node_port_that_another_service_has_is_refused_before_the_first_change
     theirs = service("ingress", "entrance", 30080)
     server.store["/api/v1/namespaces/ingress/services/entrance"] = theirs
     before = dict(server.store)
+    step = objects(server, SPACE, service("n", "ours", 30080))
+    with pytest.raises(ApplyError, match=r"Service n/ours: failed .* which v1 Service ingress/entrance has"):
+        step.install("Parts", ignore)
+    assert server.store == before
     with pytest.raises(PreflightError) as caught:
-        objects(server, SPACE, service("n", "ours", 30080)).install("Parts", ignore)
+        step.plan("Parts", ignore)
     assert [str(problem).partition(" — ")[0] for problem in caught.value.problems] == [
         "v1 Service n/ours: asks for node port 30080, which v1 Service ingress/entrance has"
     ]
@@ -231,7 +244,7 @@ def test_a_namespace_that_is_still_going_is_told_to_be_waited_for() -> None:
             raise KubeError("patch", path, 403, f'configmaps "one" is forbidden: {said}')
 
     with pytest.raises(PreflightError, match="run again once it is gone"):
-        objects(Going(lambda: "", Endpoint("192.168.56.100")), config("one", a="1")).install("Parts", ignore)
+        objects(Going(lambda: "", Endpoint("192.168.56.100")), config("one", a="1")).plan("Parts", ignore)
 
 
 def test_a_plan_changes_nothing(server: Server) -> None:
@@ -271,7 +284,9 @@ def test_what_another_manager_owns_is_a_conflict_unless_it_is_forced(server: Ser
     server.edit(ONE, who, operation, a="2")
     before = copy.deepcopy(server.store)
     with pytest.raises(PreflightError, match=rf"v1 ConfigMap n/one \.data\.a: is owned by {who} .*force="):
-        step.install("Parts", ignore)
+        step.plan("Parts", ignore)
+    with pytest.raises(ApplyError, match=rf"what is done stays done(.*\n)*.*owned by {who}"):
+        step.install("Parts", ignore)  # in an install others' steps come before it
     assert server.store == before
     objects(server, SPACE, config("one", a="1"), force=("v1 ConfigMap n/one .data.a",)).install("Parts", ignore)
     assert server.store[ONE]["data"] == {"a": "1"}
@@ -515,12 +530,13 @@ def test_waiting_for_what_was_deleted_outlasts_an_answer_that_does_not_come() ->
     class Slow(Api):
         def request(self, verb: str, path: str, body: Json = None, **more: object) -> Json:
             self.requests += 1
-            raise KubeError(verb, path, 0 if self.requests == 1 else 404, "no answer" if self.requests == 1 else "gone")
+            statuses = (0, 429, 503, 404)
+            raise KubeError(verb, path, statuses[self.requests - 1], "nothing that says that it is there")
 
     server = Slow(lambda: "", Endpoint("192.168.56.100"))
     waiting = {Ref.parse("v1 Namespace web"): ("/api/v1/namespaces/web", "1")}
     removal._await_gone(server, waiting, lambda *_: None, 5.0, lambda _: None)
-    assert (server.requests, waiting) == (2, {})
+    assert (server.requests, waiting) == (4, {})
 
 
 def test_a_namespace_that_does_not_go_says_what_keeps_it() -> None:

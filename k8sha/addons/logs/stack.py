@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from attrs import field, frozen, validators
 
 from k8sha.addons.addon import Addon
+from k8sha.addons.admission import admitting
 from k8sha.addons.logs.collector import INDEX, collector_objects
 from k8sha.addons.logs.operator import DEFINITIONS, operator_objects
 from k8sha.addons.manifests import Manifest
@@ -94,13 +95,24 @@ class Logging(Addon):
         """See :attr:`Addon.namespace`."""
         return _NAMESPACE
 
+    @property
+    def made_by_pods(self) -> tuple[str, ...]:
+        """See :attr:`Addon.made_by_pods`: what Elastic's operator keeps beyond its own objects' end, so that it may be
+        copied, and its own identity. Claims of Elasticsearch are not among it: data does not go with an add-on."""
+        return (
+            f"Secret {_NAME}-es-*",
+            f"Secret {_NAME}-kb-*",
+            "ConfigMap elastic-operator-uuid",
+            "ConfigMap elastic-licensing",
+        )
+
     def manifests(self) -> tuple[Manifest, ...]:
         """See :meth:`Addon.manifests`."""
         return (DEFINITIONS,)
 
     def objects(self) -> tuple[Json, ...]:
         """See :meth:`Addon.objects`."""
-        labels = {"pod-security.kubernetes.io/warn": "privileged"}  # Fluent Bit reads the hosts' files
+        labels = admitting("privileged", self.plane.version)  # Fluent Bit reads the hosts' files
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _NAMESPACE, "labels": labels}}
         password = {"name": f"{_NAME}-fluent-bit", "key": "password"}
         return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 
 import yaml
 from attrs import frozen
@@ -61,6 +62,7 @@ class Shape:
     metrics: str
     left_out: tuple[str, ...]
     alertmanager: str | None
+    admitted: Mapping[str, str]
 
     def shaped(self, item: Json) -> Json | None:
         """An object as it shall be; None where it shall not be at all."""
@@ -68,6 +70,8 @@ class Shape:
         if item["kind"] in ("Deployment", "DaemonSet"):
             self._unhindered(item["spec"]["template"]["spec"])
         match item["kind"]:
+            case "Namespace":
+                item["metadata"]["labels"] = {**item["metadata"].get("labels", {}), **self.admitted}
             case "Prometheus":
                 self._prometheus(item["spec"])
             case "Alertmanager":

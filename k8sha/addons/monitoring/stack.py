@@ -8,7 +8,9 @@ from typing import ClassVar
 from attrs import Attribute, field, frozen, validators
 
 from k8sha.addons.addon import Addon
+from k8sha.addons.admission import admitting
 from k8sha.addons.manifests import Manifest
+from k8sha.addons.monitoring import listening
 from k8sha.addons.monitoring import targets as wanted_targets
 from k8sha.addons.monitoring.checks import Asking
 from k8sha.addons.monitoring.exports import (
@@ -75,10 +77,10 @@ class KubePrometheusStack(Addon):
     passwords: it goes into a Secret); without it alerts are shown and sent to nobody.
     """
 
-    CONTROLLER_MANAGER: ClassVar[Mapping[str, str]] = wanted_targets.CONTROLLER_MANAGER
-    SCHEDULER: ClassVar[Mapping[str, str]] = wanted_targets.SCHEDULER
-    ETCD: ClassVar[Mapping[str, str]] = wanted_targets.ETCD
-    KUBE_PROXY: ClassVar[Mapping[str, str]] = wanted_targets.KUBE_PROXY
+    CONTROLLER_MANAGER: ClassVar[Mapping[str, str]] = listening.CONTROLLER_MANAGER
+    SCHEDULER: ClassVar[Mapping[str, str]] = listening.SCHEDULER
+    ETCD: ClassVar[Mapping[str, str]] = listening.ETCD
+    KUBE_PROXY: ClassVar[Mapping[str, str]] = listening.KUBE_PROXY
 
     balancers: tuple[LoadBalancer, ...] = field(default=(), converter=_balancers, kw_only=True)
     backups: BackupSchedule | None = field(default=None, kw_only=True)
@@ -120,6 +122,7 @@ class KubePrometheusStack(Addon):
             metrics=self._folder_of_metrics,
             left_out=tuple(sorted(set(wanted_targets.TARGETS) - set(self.targets))),
             alertmanager=self.alertmanager,
+            admitted=admitting("privileged", self.plane.version),  # node_exporter looks at the hosts themselves
         )
         items = [item for item in map(shape.shaped, expanded(super().objects())) if item is not None]
         items += wanted_targets.target_objects(NAMESPACE, self.targets)
@@ -146,7 +149,7 @@ class KubePrometheusStack(Addon):
 
     def problems(self) -> Iterator[Problem]:
         """See :meth:`Component.problems`."""
-        yield from wanted_targets.target_problems(self.plane, self.targets)
+        yield from listening.target_problems(self.plane, self.targets)
         yield from class_problems(self.name, self.plane.api, self.storage_class)
         for lb in self.balancers:
             for host in lb.balancers:

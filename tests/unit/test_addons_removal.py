@@ -1,0 +1,238 @@
+"""What may go, what must be refused, and what is only given up."""
+
+from __future__ import annotations
+
+import copy
+import fnmatch
+from collections.abc import Mapping
+
+import pytest
+from attrs import evolve
+
+from k8sha.addons import Addon, Calico, IngressNginx, Logging
+from k8sha.endpoint import Endpoint
+from k8sha.errors import ApplyError, ConfigError, KubeError, PreflightError
+from k8sha.events import ignore
+from k8sha.kube import Json
+from k8sha.objects import Ref, Removal, Wanted
+from k8sha.objects.identity import HASH, OWNER
+from tests.unit.test_addons_mirror import PLANE
+from tests.unit.test_addons_objects import ONE, SPACE, Server, changes, config, objects, service
+
+MADE = ("Secret shop-*", "ConfigMap shop-uuid")
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server(lambda: "", Endpoint("192.168.56.100"))
+
+
+def put(server: Server, item: Json, plural: str) -> str:
+    meta = item["metadata"]
+    path = f"/api/v1/namespaces/{meta['namespace']}/{plural}/{meta['name']}"
+    server.store[path] = copy.deepcopy(item) | {"metadata": {"managedFields": []} | meta | {"uid": path}}
+    return path
+
+
+@pytest.mark.parametrize(("name", "kind", "ours"), [
+    ("shop-uuid", "ConfigMap", True), ("shop-tls", "Secret", True), ("shop-tls", "ConfigMap", False),
+    ("other", "Secret", False),
+])  # fmt: skip
+def test_what_our_own_programs_made_goes_with_them(server: Server, name: str, kind: str, ours: bool) -> None:
+    """Such as the certificate of a webhook, or an operator's id: nobody owns them by the word of the API server."""
+    objects(server, SPACE, config("one", a="1")).install("Parts", ignore)
+    put(server, config(name) | {"kind": kind}, f"{kind.lower()}s")
+    gone = Removal(name="removal", api=server, owner="parts", by_pods=MADE)
+    if not ours:
+        with pytest.raises(PreflightError, match=f"has what we did not make: {kind} n/{name}"):
+            gone.install("Parts", ignore)
+        return
+    gone.install("Parts", ignore)
+    assert "/api/v1/namespaces/n" not in server.store
+
+
+@pytest.mark.parametrize(
+    ("addon", "made", "not_made"),
+    [
+        (IngressNginx, "Secret ingress-nginx-admission", "Secret tls"),
+        (Logging, "Secret logs-kb-http-certs-public", "Secret logs-backup"),
+        (Logging, "ConfigMap elastic-operator-uuid", "PersistentVolumeClaim elasticsearch-data-logs-es-all-0"),
+        (Calico, "IPPool default-ipv4-ippool", "IPPool second"),
+        (Calico, "IPAMBlock 10-244-0-0-26", "GlobalNetworkPolicy deny"),
+    ],
+)
+def test_add_ons_say_what_their_programs_make(addon: type[Addon], made: str, not_made: str) -> None:
+    patterns = addon(PLANE).made_by_pods
+    assert any(fnmatch.fnmatchcase(made, pattern) for pattern in patterns)
+    assert not any(fnmatch.fnmatchcase(not_made, pattern) for pattern in patterns)
+
+
+def test_what_its_programs_make_is_told_to_the_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(IngressNginx, "objects", lambda self: ())
+    addon = IngressNginx(PLANE)
+    assert addon._wanted()[0].by_pods == addon.made_by_pods
+
+
+class Strict(Server):
+    """Does not take an object whose ``data`` nobody gives any more, as a definition has no ``spec`` then."""
+
+    def _apply(self, path: str, body: Json, query: Mapping[str, str]) -> Json:
+        if "/configmaps/one" in path and "data" not in body:
+            raise KubeError("patch", path, 422, "data: Required value")
+        return super()._apply(path, body, query)
+
+
+def test_what_is_kept_stays_as_it_is_and_is_ours_no_more() -> None:
+    server = Strict(lambda: "", Endpoint("192.168.56.100"))
+    objects(server, SPACE, config("one", a="1"), config("two", a="1")).install("Parts", ignore)
+    server.edit(ONE, "somebody", b="2")
+    kept = frozenset(Ref.parse(text) for text in ("v1 ConfigMap n/one", "v1 Namespace n"))
+    Removal(name="removal", api=server, owner="parts", keep=kept).install("Parts", ignore)
+    assert set(server.store) == {"/api/v1/namespaces/n", ONE}
+    meta = server.store[ONE]["metadata"]
+    assert server.store[ONE]["data"] == {"a": "1", "b": "2"}
+    assert OWNER not in meta["labels"]
+    assert HASH not in meta["annotations"]
+    assert [entry["manager"] for entry in meta["managedFields"]] == ["somebody"]
+
+
+def test_an_adopted_object_that_left_the_manifest_keeps_what_it_needs() -> None:
+    server = Strict(lambda: "", Endpoint("192.168.56.100"))
+    objects(server, SPACE).install("Parts", ignore)
+    entry = {"manager": "helm", "operation": "Update", "fieldsV1": {}}
+    put(
+        server,
+        config("one", a="1") | {"metadata": {**config("one")["metadata"], "managedFields": [entry]}},
+        "configmaps",
+    )
+    objects(server, SPACE, config("one", a="1"), adopt=("v1 ConfigMap n/one",)).install("Parts", ignore)
+    objects(server, SPACE).install("Parts", ignore)
+    assert server.store[ONE]["data"] == {"a": "1"}
+    assert OWNER not in server.store[ONE]["metadata"]["labels"]
+
+
+def test_an_object_of_ours_is_ours_at_the_second_look_too(server: Server) -> None:
+    """It was not known at the first: its admission webhook did not answer, and a namespace was still to be made."""
+    first = objects(server, SPACE, config("one", a="1"))
+    first.install("Parts", ignore)
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "new"}}
+    step = objects(server, SPACE, space, config("one", a="2"))
+    looks: list[str] = []
+
+    class Down(Server):
+        def request(self, verb: str, path: str, body: Json = None, **more: object) -> Json:
+            if path == ONE and "dryRun" in (more.get("query") or {}) and not looks:  # type: ignore[operator]
+                looks.append(path)
+                raise KubeError("patch", path, 500, 'failed calling webhook "w.example.org": connection refused')
+            return super().request(verb, path, body, **more)  # type: ignore[arg-type]
+
+    down = Down(lambda: "", Endpoint("192.168.56.100"), store=server.store)
+    evolve(step, api=down).install("Parts", ignore)
+    assert server.store[ONE]["data"] == {"a": "2"}
+
+
+def test_a_service_that_gets_another_name_takes_its_node_port_along() -> None:
+    class Ports(Server):
+        """Gives away a node port once."""
+
+        def _apply(self, path: str, body: Json, query: Mapping[str, str]) -> Json:
+            ports = {item["spec"]["ports"][0]["nodePort"] for at, item in self.store.items() if "/services/" in at}
+            if "/services/" in path and path not in self.store and 30080 in ports:
+                raise KubeError("patch", path, 422, "spec.ports[0].nodePort: provided port is already allocated")
+            after = super()._apply(path, body, query)
+            return after | ({"spec": body["spec"]} if "spec" in body else {})
+
+        def request(self, verb: str, path: str, body: Json = None, **more: object) -> Json:
+            before = self.store.get(path)
+            after = super().request(verb, path, body, **more)  # type: ignore[arg-type]
+            if verb == "patch" and self.store.get(path) is not before and "spec" in body:
+                self.store[path]["spec"] = body["spec"]
+            return after
+
+    server = Ports(lambda: "", Endpoint("192.168.56.100"))
+    objects(server, SPACE, service("n", "old", 30080)).install("Parts", ignore)
+    renamed = objects(server, SPACE, service("n", "new", 30080))
+    assert set(changes(renamed)) >= {"v1 Service n/new", "v1 Service n/old"}
+    renamed.install("Parts", ignore)
+    assert [path for path in server.store if "/services/" in path] == ["/api/v1/namespaces/n/services/new"]
+
+
+def test_a_service_that_is_given_up_asks_for_no_port(server: Server) -> None:
+    objects(server, SPACE).install("Parts", ignore)
+    path = put(server, service("n", "theirs", 30080), "services")
+    ours = service("n", "theirs", 30080)
+    objects(server, SPACE, ours, adopt=("v1 Service n/theirs",)).install("Parts", ignore)
+    server.calls.clear()
+    objects(server, SPACE, service("n", "other", 30081)).install("Parts", ignore)
+    assert f"patch {path}" in server.calls
+    assert path in server.store
+
+
+IMMUTABLE = KubeError(
+    "patch", ONE, 422, "ConfigMap is invalid: data: Forbidden: field is immutable", {"causes": [{"field": "data"}]}
+)
+
+
+def test_what_can_not_be_changed_is_named_with_what_to_do(server: Server) -> None:
+    objects(server, SPACE, config("one", a="1")).install("Parts", ignore)
+    server.edit(ONE, "kubectl-edit", a="2")
+    server.refuses[ONE] = IMMUTABLE
+    with pytest.raises(PreflightError, match=r"n/one: can't be changed as asked for: \.data — .*another name"):
+        objects(server, SPACE, config("one", a="1")).plan("Parts", ignore)
+
+
+def storage(reclaim: str) -> Json:
+    meta = {"name": "nfs"}
+    return {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": meta, "data": {"reclaim": reclaim}}
+
+
+def test_a_storage_class_is_made_anew() -> None:
+    """Volumes that are there do not need it, so it may be gone for a moment."""
+
+    class Fixed(Server):
+        def _apply(self, path: str, body: Json, query: Mapping[str, str]) -> Json:
+            there = self.store.get(path)
+            if there and body["kind"] == "StorageClass" and there["data"] != body["data"]:
+                said = "reclaimPolicy: Forbidden: updates to reclaimPolicy are forbidden."
+                raise KubeError("patch", path, 422, f'StorageClass.storage.k8s.io "nfs" is invalid: {said}')
+            return super()._apply(path, body, query)
+
+        def request(self, verb: str, path: str, body: Json = None, **more: object) -> Json:
+            if path == "/apis":
+                resource = {
+                    "resource": "storageclasses",
+                    "responseKind": {"kind": "StorageClass"},
+                    "scope": "Cluster",
+                    "verbs": ["list"],
+                }
+                group = {
+                    "metadata": {"name": "storage.k8s.io"},
+                    "versions": [{"version": "v1", "resources": [resource]}],
+                }
+                return {"items": [group]}
+            return super().request(verb, path, body, **more)  # type: ignore[arg-type]
+
+    server = Fixed(lambda: "", Endpoint("192.168.56.100"))
+    objects(server, storage("Delete")).install("Parts", ignore)
+    step = objects(server, storage("Retain"))
+    assert "is made anew" in changes(step)["storage.k8s.io/v1 StorageClass nfs"][0]
+    step.install("Parts", ignore)
+    assert server.store["/apis/storage.k8s.io/v1/storageclasses/nfs"]["data"] == {"reclaim": "Retain"}
+    assert not step.plan("Parts", ignore)[1]
+
+
+@pytest.mark.parametrize("meta", [{}, {"generateName": "job-"}, {"name": ""}, None])
+def test_an_object_without_a_name_is_refused(meta: Json) -> None:
+    with pytest.raises(ConfigError, match=r"parts: object v1 ConfigMap .*has no name"):
+        Wanted(owner="parts", items=({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta},))
+
+
+def test_what_is_refused_during_an_install_is_told_with_what_was_done(server: Server) -> None:
+    """In an install of several, steps before have changed things: that nothing was changed would be untrue."""
+    server.store["/api/v1/namespaces/n"] = {**SPACE, "metadata": {"name": "n", "labels": {OWNER: "another"}}}
+    with pytest.raises(ApplyError, match="belongs to another") as caught:
+        objects(server, SPACE, config("one", a="1")).install("Parts", ignore)
+    assert {result.resource: result.status.value for result in caught.value.report.results} == {
+        "v1 Namespace n": "failed",
+        "v1 ConfigMap n/one": "skipped",
+    }
