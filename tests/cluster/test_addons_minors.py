@@ -33,7 +33,7 @@ __all__ = ["mirror"]
 pytestmark = pytest.mark.timeout(300, func_only=True)  # without the start of the programs
 
 log = logging.getLogger(__name__)
-_ROOTS = ("Namespace", "CustomResourceDefinition", "DaemonSet", "Deployment", "StatefulSet", "APIService")
+_WORKLOADS = ("DaemonSet", "Deployment", "StatefulSet")
 _LEAVES = ("ConfigMap", "ServiceAccount", "ClusterRole", "Role", "StorageClass", "CSIDriver")
 FOUND: list[Path | None] = [*programs()] or [None]
 ADDONS: dict[str, tuple[type[Addon], dict[str, object]]] = {**SHORT, "kube-prometheus": (KubePrometheusStack, {})}
@@ -116,13 +116,14 @@ def install(addon: Addon) -> None:
 
 
 def drifted(addon: Addon) -> list[str]:
-    """Delete one object, and edit a label of another that the manifest sets; the names of both."""
+    """Delete one object, and edit the image of another's first container; the names of both."""
     api = addon.plane.api
-    items = with_namespaces(expanded(addon.objects()), api.kinds(again=True), addon.namespace)
-    edited = next(item for item in items if item["kind"] not in _ROOTS and item["metadata"].get("labels"))
-    gone = next(item for item in items if item["kind"] in _LEAVES and item != edited)
-    name = next(iter(edited["metadata"]["labels"]))
-    by(addon.plane, "kubectl-edit", api.path_of(edited), {"metadata": {"labels": {name: "edited"}}})
+    items = list(with_namespaces(expanded(addon.objects()), api.kinds(again=True), addon.namespace))
+    edited = next(item for item in items if item["kind"] in _WORKLOADS)
+    gone = next(item for item in items if item["kind"] in _LEAVES)
+    containers = api.get(api.path_of(edited))["spec"]["template"]["spec"]["containers"]
+    containers[0]["image"] = "registry.example/edited:1"
+    by(addon.plane, "kubectl-edit", api.path_of(edited), {"spec": {"template": {"spec": {"containers": containers}}}})
     api.delete(api.path_of(gone))
     return [str(Ref.of(item)) for item in (edited, gone)]
 
