@@ -128,7 +128,7 @@ def test_lost_quorum_is_restored(healthy: Session, tmp_path: Path, record_proper
     with healthy.step("quorum-restored", TITLE, promise) as step:
         api = plane.api
         old = _written(api)
-        backup = plane.etcd.backup([Folder(tmp_path)])
+        backup = plane.backup([Folder(tmp_path)])
         for number in range(10):
             _write(api, f"late-{number}")
         before = _revision(plane)
@@ -176,7 +176,7 @@ def test_killed_restore(session: Session, at: str, record_property: Record, caps
             cluster.install()
         plane.accept(workers=workers)  # what an earlier one has kept
         old = _written(plane.api)
-        plane.etcd.backup([Folder(folder)])
+        plane.backup([Folder(folder)])
         for number in range(10):
             _write(plane.api, f"late-{number}")
         before = _revision(plane)
