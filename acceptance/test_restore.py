@@ -144,7 +144,7 @@ def test_lost_quorum_is_restored(healthy: Session, tmp_path: Path, record_proper
         work = _workloads(plane, workers)
         work.apply("kept", 2)
         work.settle({"kept": 2})
-        backup = plane.etcd.backup([Folder(tmp_path)])
+        backup = plane.backup([Folder(tmp_path)])
         for number in range(LATE):
             _write(api, f"late-{number}")
         work.apply("kept", 4)
@@ -195,7 +195,7 @@ def test_restore_is_taken_back(healthy: Session, tmp_path: Path, record_property
     with healthy.step("restore-undone", UNDONE, "all that the restore took away is back") as step:
         api = plane.api
         old = _written(api)
-        backup = plane.etcd.backup([Folder(tmp_path)])
+        backup = plane.backup([Folder(tmp_path)])
         late = {f"late-{number}" for number in range(LATE)}
         for name in sorted(late):
             _write(api, name)
@@ -236,7 +236,7 @@ def test_killed_restore(session: Session, at: str, record_property: Record, caps
             cluster.install()
         plane.accept(workers=workers)  # what an earlier one has kept
         old = _written(plane.api)
-        plane.etcd.backup([Folder(folder)])
+        plane.backup([Folder(folder)])
         for number in range(10):
             _write(plane.api, f"late-{number}")
         before = _revision(plane)

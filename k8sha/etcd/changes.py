@@ -72,24 +72,27 @@ def look(hosts: Sequence[Host], access: Access) -> Generator[Step, Outcome, tupl
     """The view that counts, and the hosts whose members see a leader, its own first. Raises PreflightError."""
     own = MemberView(access)
     outcome = yield Stage("what members see", {host: (own,) for host in hosts})
-    return _that_counts(hosts, own, outcome)
+    return _that_counts(hosts, hosts, own, outcome)
 
 
 def _look(
-    hosts: Sequence[Host], others: Sequence[Host]
+    hosts: Sequence[Host], leaving: Sequence[Host], others: Sequence[Host]
 ) -> Generator[Step, Outcome, tuple[View, list[Host], dict[Host, frozenset[str]]]]:
-    """The same of members under systemd, and what is on their hosts and on the others."""
+    """The same of members under systemd, some of which leave, and what is on their hosts and on the others."""
+    stay, hosts = hosts, (*hosts, *leaving)
     own, state = MemberView(_ACCESS), MemberState()
     work = {host: (own, state) for host in hosts} | {host: (state,) for host in others}
     outcome = yield Stage("what members see", work)
-    view, led = _that_counts(hosts, own, outcome)
+    view, led = _that_counts(hosts, stay, own, outcome)
     return view, led, {host: state.words(outcome.of(host.name, state.key)) for host in (*hosts, *others)}
 
 
-def _that_counts(hosts: Sequence[Host], own: MemberView, outcome: Outcome) -> tuple[View, list[Host]]:
+def _that_counts(
+    hosts: Sequence[Host], stay: Sequence[Host], own: MemberView, outcome: Outcome
+) -> tuple[View, list[Host]]:
     views = {host: own.view(outcome.of(host.name, own.key)) for host in hosts}
     answers = {host: view for host, view in views.items() if view is not None}
-    most = _of_most(hosts, answers)
+    most = _of_most(hosts, stay, answers)
     led = {host: view for host, view in answers.items() if host in most and view.leader not in ("", "0")}
     if not led:
         names = ", ".join(host.name for host in hosts)
@@ -100,8 +103,9 @@ def _that_counts(hosts: Sequence[Host], own: MemberView, outcome: Outcome) -> tu
     return led[order[0]], order
 
 
-def _of_most(hosts: Sequence[Host], answers: Mapping[Host, View]) -> tuple[Host, ...]:
-    """The hosts whose members are of the cluster that most are of. Raises PreflightError where it can't be told.
+def _of_most(hosts: Sequence[Host], stay: Sequence[Host], answers: Mapping[Host, View]) -> tuple[Host, ...]:
+    """The hosts whose members are of the cluster that most are of. Raises PreflightError where it can't be told. Of
+    those that ``stay`` a majority must be of it, unless it lists them all: one that leaves may be none any more.
 
     A member that was started without its data may have begun a cluster of its own, and leads that; the id does not tell
     it, for where it is the one that began the first cluster it is the same again. Who else is a member does.
@@ -113,8 +117,8 @@ def _of_most(hosts: Sequence[Host], answers: Mapping[Host, View]) -> tuple[Host,
         return ()
     most = max(by.values(), key=len)
     known = {each.address for each in answers[most[0]].members}
-    unknown = [host for host in hosts if host.address not in known]
-    if len(most) * 2 <= len(hosts) and (len(by) > 1 or unknown):
+    unknown = any(host.address not in known for host in stay)
+    if (len(by) > 1 and len(most) * 2 <= len(hosts)) or (unknown and len(most) * 2 <= len(stay)):
         said = "; ".join(
             f"{host.name} is in {view.cluster_id} with {', '.join(map(str, view.members))}"
             for host, view in answers.items()
@@ -159,7 +163,7 @@ def _fenced(why: str) -> MemberStopped:
 
 def removal_stages(after: Sequence[Host], leaving: Sequence[Host], alive: Sequence[Host]) -> _Steps:
     """The members of ``leaving`` go, the dead ones first; those of their hosts that are ``alive`` are stopped."""
-    view, led, _ = yield from _look((*after, *alive), ())
+    view, led, _ = yield from _look(after, alive, ())
     _refuse(view, led, members_at(view, leaving), whole=True)
     asker = next(host for host in led if host not in leaving)
     for host in sorted(leaving, key=lambda host: host in alive):
@@ -183,7 +187,7 @@ def replacement_stages(
 ) -> _Steps:
     """``dead`` goes, then ``new`` joins. ``check`` is preflight of the hosts that there are to be."""
     stays = [host for host in after if host != new]
-    view, led, states = yield from _look((*stays, *(host for host in alive if host != new)), (new,))
+    view, led, states = yield from _look(stays, [host for host in alive if host != new], (new,))
     listed = {member.address for member in view.members}
     joined = any(member.address == new.address and member.started for member in view.members)
     same = dead.address == new.address
@@ -208,7 +212,7 @@ def rejoin_stages(hosts: Sequence[Host], host: Host, settings: EtcdSettings) -> 
     others = [each for each in hosts if each != host]
     if not others:
         raise PreflightError([Problem(host.name, "is the only member that etcd has", "restore it from a snapshot")])
-    view, led, _ = yield from _look(hosts, ())
+    view, led, _ = yield from _look(hosts, (), ())
     own = members_at(view, (host,))
     refuse_rejoin(view, led, own)
     asker = next(each for each in led if each != host)

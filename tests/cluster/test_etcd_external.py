@@ -89,7 +89,9 @@ def test_a_restore_and_its_undoing_take_the_api_servers_along(
     plane: ControlPlane, etcd: EtcdCluster, tmp_path: Path
 ) -> None:
     plane.api.request("POST", MAPS, body=config_map("before"))
-    backup = etcd.backup([Folder(tmp_path)])
+    backup = plane.backup([Folder(tmp_path)])
+    assert {"files/etc/kubernetes/pki/sa.key", "files/kubeadm-config.yaml"} <= set(backup.descriptor.files)
+    assert (backup.notes, backup.descriptor.kubernetes) == ((), str(plane.version))
     plane.api.request("POST", MAPS, body=config_map("after"))
     began = time.monotonic()
     restored = plane.restore(backup)

@@ -8,7 +8,7 @@ import pytest
 
 from k8sha.errors import PreflightError
 from k8sha.etcd.access import Access
-from k8sha.etcd.changes import look
+from k8sha.etcd.changes import look, removal_stages
 from k8sha.etcd.maintenance import Compacted, Defragmented, Disarmed, defragment_stages, disarm_stages
 from k8sha.etcd.views import View
 from k8sha.hosts import Host
@@ -89,6 +89,20 @@ def test_a_majority_without_a_leader_is_not_outvoted_by_one_that_leads_itself() 
 def test_hosts_that_are_no_members_yet_are_nobodys_doubt() -> None:
     view, _ = counts(*(said(number, THREE, leader=2) for number in THREE), SILENT, SILENT)
     assert view.own_id == "2"
+
+
+def test_the_last_one_is_believed_when_a_removal_that_was_killed_is_done_again() -> None:
+    """The others are members no more, and answer nothing; only their hosts are still to be stopped."""
+    steps = removal_stages(HOSTS[:1], HOSTS[1:3], HOSTS[1:3])
+    names = [stage.name for stage in stages_of(steps, {"m-1": said(1, (1,), leader=1)})]
+    assert names[-1] == "the others are healthy"
+    assert "m-3 is stopped" in names
+
+
+def test_a_removal_is_judged_by_those_that_stay() -> None:
+    steps = removal_stages(HOSTS[:3], HOSTS[3:], ())
+    with pytest.raises(PreflightError, match="no majority of the 3 hosts"):
+        stages_of(steps, {"m-1": said(1, (1,), leader=1)})
 
 
 def stages_of(steps: object, answers: dict[str, bytes]) -> list[Stage]:
