@@ -11,19 +11,19 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 
 from k8sha.component import Stages
 from k8sha.errors import BackupError, ConfigError, PreflightError, Problem
 from k8sha.etcd.age import Unlock
 from k8sha.etcd.backup import Backup
 from k8sha.etcd.data import SNAPSHOT, Exchanged, Judgement, Prepared, Proven
-from k8sha.etcd.fence import Begun, Fenced
 from k8sha.etcd.given import Given, given
-from k8sha.etcd.members import Members, Whole, reached
+from k8sha.etcd.members import Members, reached
 from k8sha.etcd.record import Forgotten, Record, Written, bump_for
 from k8sha.etcd.refusals import foreign, no_room, not_raised, too_old
 from k8sha.etcd.restored import Restored, restored_notes
+from k8sha.etcd.serving import Progress, is_in_place, serve
 from k8sha.etcd.snapshot import SnapshotFacts
 from k8sha.etcd.standing import LastSeen, Looked, Standing
 from k8sha.etcd.tools import EtcdTools
@@ -35,6 +35,8 @@ from k8sha.resources.download import Upload
 from k8sha.stage import Stage, Step
 
 __all__ = ["restore"]
+
+_DAY = 24 * 3600.0
 
 
 def restore(
@@ -55,9 +57,9 @@ def restore(
     with given(snapshot, unlock) as file:
         alive = reached((*members.hosts, *members.others), off)
         work = _Restore(members, file, alive, tuple(host for host in members.hosts if host in off), another_cluster)
-        done = _Done()
-        report = carry_out("etcd restore", work.stages(done), alive, listen, what="restores etcd")
-    assert done.record is not None
+        learned: list[Progress] = []
+        report = carry_out("etcd restore", work.stages(learned), alive, listen, what="restores etcd")
+    (done,) = learned
     assert done.facts is not None
     return Restored(
         id=done.record.id,
@@ -70,40 +72,13 @@ def restore(
         begun=done.begun,
         members=tuple(name for name, _ in done.record.members),
         left_out=done.record.left_out,
+        resumed=done.resumed,
         absent=done.absent,
         notes=restored_notes(done.record, raised=done.raised, absent=done.absent),
         answering=done.answering - began,
         seconds=time.monotonic() - began,
         report=report,
     )
-
-
-@define(eq=False)
-class _Done:
-    """What a run learns on its way; mutable because it is learned late."""
-
-    record: Record | None = None
-    facts: SnapshotFacts | None = None
-    revision: int = 0
-    raised: bool = False
-    reached: int = 0
-    begun: int = 0
-    answering: float = 0.0
-    absent: tuple[str, ...] = ()
-
-    def seen(self, last: Iterable[bytes]) -> None:
-        """What hosts wrote down of the old cluster before it was stopped."""
-        assert self.record is not None
-        at, begun = self.record.reached, self.record.begun
-        self.reached, self.begun = LastSeen.latest(last, revision=at, begun=begun, now=int(time.time()))
-
-    def are_absent(self, nodes: tuple[str, ...]) -> None:
-        """These nodes took no part."""
-        self.absent = nodes
-
-    def answered(self) -> None:
-        """Now the cluster answers."""
-        self.answering = time.monotonic()
 
 
 @frozen
@@ -119,12 +94,14 @@ class _Restore:
     def _hosts(self) -> tuple[Host, ...]:
         return tuple(host for host in self.members.hosts if host in self.alive)
 
-    def stages(self, done: _Done) -> Stages:
+    def stages(self, learned: list[Progress]) -> Stages:
         """Look; make ready; stop and exchange; start; and what depends on etcd after it."""
         looked = Looked(self.members.access)
         outcome = yield Stage("what there is", {host: (looked,) for host in self.hosts})
         standing = {host: Standing.parse(outcome.of(host.name, looked.key)) for host in self.hosts}
-        record = done.record = self._record(standing)
+        record = self._record(standing)
+        done = Progress(record, resumed=is_in_place(record, standing))
+        learned.append(done)
         if any(name == record.id for each in standing.values() for name, _ in each.closed):
             yield from self._close(record, done)
             return
@@ -134,32 +111,9 @@ class _Restore:
         work = {host: (last, stop, exchanged) for host in self.hosts}
         outcome = yield Stage("stop the old, new data in place", work)
         done.seen(outcome.of(host.name, last.key) for host in self.hosts)
-        clients = self.members.clients_in(self.alive)
-        past = f"started-{record.id}"
-        if clients:  # after the members, whose marks say that a restore is open
-            yield Stage("stop API servers", {host: (Fenced(until=past),) for host in clients})
-        agreed = self.members.agreed(self.hosts, above=done.reached if done.raised else 0)
-        outcome = yield Stage("start etcd", {host: (self.members.start(), agreed) for host in self.hosts})
-        done.revision = max(agreed.whole(outcome.of(host.name, agreed.key)).revision for host in self.hosts)
-        done.answered()
-        if clients:
-            yield Stage("API servers may start", {host: (Begun(record.json(), past),) for host in clients})
-        if self.members.after is not None:
-            yield from self.members.after(
-                Whole(
-                    id=record.id,
-                    hosts=self.hosts,
-                    alive=self.alive,
-                    revision=done.revision,
-                    answered=done.answered,
-                    absent=done.are_absent,
-                    marker=done.facts.shown,
-                    since=max(done.facts.trial_revision, done.reached if done.raised else 0),
-                )
-            )
-        yield from self.members.over(record.id, self.alive)
+        yield from serve(self.members, self.hosts, self.alive, done)
 
-    def _close(self, record: Record, done: _Done) -> Stages:
+    def _close(self, record: Record, done: Progress) -> Stages:
         """The end of a restore that was killed while it was being closed: some hosts have it behind them already."""
         judgement, agreed = Judgement(record.id), self.members.agreed(self.hosts)
         outcome = yield Stage("what was made", {host: (judgement, agreed) for host in self.hosts})
@@ -233,6 +187,8 @@ class _Restore:
             problem = self._other(record, host, urls, len(found))
             if problem is not None:
                 raise PreflightError([problem])
+            if is_in_place(record, standing):
+                self._refuse_stale(record, standing)
             return record
         problems = list(no_room(standing, self.file.size))
         if problems:
@@ -253,6 +209,18 @@ class _Restore:
             begun=int(now),
             source=self.file.source,
         )
+
+    def _refuse_stale(self, record: Record, standing: dict[Host, Standing]) -> None:
+        """To go on with a restore whose data have long been served would restore nothing, and nobody means that."""
+        if time.time() - record.begun < _DAY or not any(each.revision for each in standing.values()):
+            return
+        begun = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(record.begun))
+        cause = (
+            f"the restore {record.id} from {record.source} has had all its data in place since {begun}, was never "
+            "finished, and etcd serves: to go on with it would restore nothing"
+        )
+        remedy = "accept() brings it to its end and keeps what was written since; then restore again. undo() goes back"
+        raise PreflightError([Problem("etcd", cause, remedy)])
 
     def _other(self, record: Record, host: Host, urls: dict[str, str], count: int) -> Problem | None:
         if count > 1:
