@@ -23,6 +23,7 @@ from k8sha.etcd.members import Members, reached
 from k8sha.etcd.record import Forgotten, Record, Written, bump_for
 from k8sha.etcd.refusals import foreign, no_room, not_raised, too_old
 from k8sha.etcd.restored import Restored, restored_notes
+from k8sha.etcd.sealing import KeysUsed, key_notes, unreadable
 from k8sha.etcd.serving import Progress, is_in_place, serve
 from k8sha.etcd.snapshot import SnapshotFacts
 from k8sha.etcd.standing import LastSeen, Looked, Standing
@@ -32,6 +33,7 @@ from k8sha.hosts.host import Host
 from k8sha.operation import carry_out
 from k8sha.report import Outcome
 from k8sha.resources.download import Upload
+from k8sha.resources.resource import Resource
 from k8sha.stage import Stage, Step
 
 __all__ = ["restore"]
@@ -74,7 +76,7 @@ def restore(
         left_out=done.record.left_out,
         resumed=done.resumed,
         absent=done.absent,
-        notes=restored_notes(done.record, raised=done.raised, absent=done.absent),
+        notes=(*restored_notes(done.record, raised=done.raised, absent=done.absent), *done.notes),
         answering=done.answering - began,
         seconds=time.monotonic() - began,
         report=report,
@@ -96,11 +98,16 @@ class _Restore:
 
     def stages(self, learned: list[Progress]) -> Stages:
         """Look; make ready; stop and exchange; start; and what depends on etcd after it."""
-        looked = Looked(self.members.access)
-        outcome = yield Stage("what there is", {host: (looked,) for host in self.hosts})
+        looked, keys = Looked(self.members.access), KeysUsed()
+        servers = self.members.servers_in(self.alive)
+        look: dict[Host, tuple[Resource, ...]] = {host: (looked,) for host in self.hosts}
+        look |= {host: (*look.get(host, ()), keys) for host in servers}
+        outcome = yield Stage("what there is", look)
         standing = {host: Standing.parse(outcome.of(host.name, looked.key)) for host in self.hosts}
-        record = self._record(standing)
-        done = Progress(record, resumed=is_in_place(record, standing))
+        used = {host.name: keys.read(outcome.of(host.name, keys.key)) for host in servers}
+        record = self._record(standing, used)
+        notes = tuple(key_notes(self.file.keys, used.values()))
+        done = Progress(record, resumed=is_in_place(record, standing), notes=notes)
         learned.append(done)
         if any(name == record.id for each in standing.values() for name, _ in each.closed):
             yield from self._close(record, done)
@@ -172,9 +179,10 @@ class _Restore:
         off = {host.name: _peer_url(host.address) for host in self.off}
         return foreign(facts, self.file, standing, members | off)
 
-    def _record(self, standing: dict[Host, Standing]) -> Record:
+    def _record(self, standing: dict[Host, Standing], used: dict[str, KeysUsed.Seen]) -> Record:
         """The restore that has begun to stop these hosts, if it is this one; else a new one, for what an older one knew
-        of the cluster is no longer true. Raises PreflightError where another is half-way, or the disks are too small.
+        of the cluster is no longer true. Raises PreflightError where another is half-way, the disks are too small, or
+        nobody could read its Secrets.
         """
         urls = {each.name or host.name: each.peer_url or _peer_url(host.address) for host, each in standing.items()}
         for host, each in standing.items():
@@ -190,7 +198,7 @@ class _Restore:
             if is_in_place(record, standing):
                 self._refuse_stale(record, standing)
             return record
-        problems = list(no_room(standing, self.file.size))
+        problems = [*no_room(standing, self.file.size), *unreadable(self.file.keys, used)]
         if problems:
             raise PreflightError(problems)
         bumps = [one.bump for each in standing.values() for _, one in each.closed]

@@ -34,6 +34,7 @@ class Progress:
     begun: int = 0
     answering: float = 0.0
     absent: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def seen(self, last: Iterable[bytes]) -> None:
         """What hosts wrote down of the old cluster before it was stopped."""
