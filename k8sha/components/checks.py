@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from k8sha.components.serving import NamesServed, wanted_names
 from k8sha.components.settings import in_force, node_settings, plane_settings
+from k8sha.etcd.unfinished import unfinished_check
 from k8sha.hosts.host import Host
 from k8sha.kube import Api, Json, ready
 from k8sha.waiting import Check, NotYet, wait_for
@@ -68,6 +69,8 @@ def control_plane_checks(plane: ControlPlane) -> Iterator[Check]:
     )
     if plane.etcd.stacked:  # one on its own hosts is a component of its own
         yield from plane.etcd.checks()
+    else:
+        yield unfinished_check(plane.hosts, "any master")
     yield Check(f"no certificate ends within {EXPIRY_DAYS} days", lambda: _certificates(plane.hosts))
     yield Check("CoreDNS runs, and resolves the kubernetes Service from every master", lambda: _dns(api, plane.hosts))
 

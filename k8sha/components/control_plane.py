@@ -266,7 +266,8 @@ class ControlPlane(Component):
         return undo(self._members(workers), powered_off=powered_off, listen=listen)
 
     def accept(self, *, workers: Iterable[Host] = (), listen: Listener = ignore) -> Report:
-        """Delete the data that restores have kept. There is no undoing them afterwards."""
+        """Delete the data that restores have kept. There is no undoing them afterwards. See
+        :meth:`EtcdCluster.accept`."""
         return accept(self._members(workers), listen=listen)
 
     def _members(self, workers: Iterable[Host]) -> Members:

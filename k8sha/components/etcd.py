@@ -170,7 +170,8 @@ class EtcdCluster(Component):
         return undo(self._restorable("undo"), powered_off=powered_off, listen=listen)
 
     def accept(self, listen: Listener = ignore) -> Report:
-        """Delete the data that restores have kept. There is no undoing them afterwards."""
+        """Delete the data that restores have kept. There is no undoing them afterwards. One that has all its new data
+        in place, and was never finished, is finished first; one that is half-way is refused."""
         return accept(self._restorable("accept"), listen=listen)
 
     def _restorable(self, verb: str) -> Members:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from k8sha.errors import BackupError
 from k8sha.etcd.age import Unlock
 from k8sha.etcd.archive import SNAPSHOT, Descriptor, opened
 from k8sha.etcd.backup import Backup
+from k8sha.etcd.sealing import archived_keys
 from k8sha.etcd.snapshot import local_problems
 
 __all__ = ["Given", "given"]
@@ -23,7 +24,10 @@ _AGE = b"age-encryption.org/"
 
 @frozen
 class Given:
-    """A plain snapshot on this machine that its own bytes show to be whole. ``taken`` is in seconds since 1970."""
+    """A plain snapshot on this machine that its own bytes show to be whole. ``taken`` is in seconds since 1970.
+
+    ``keys`` are those of the API servers of its time (see :func:`archived_keys`), None where it came without.
+    """
 
     path: Path
     sha256: str
@@ -31,6 +35,7 @@ class Given:
     taken: float
     source: str
     descriptor: Descriptor | None = None
+    keys: Mapping[str, str] | None = None
 
 
 @contextmanager
@@ -44,7 +49,7 @@ def given(snapshot: Path | str | Backup, unlock: Unlock | None = None) -> Iterat
         yield _plain(path, path.name, None)
         return
     with opened(path, unlock) as (descriptor, folder):
-        yield _plain(folder / SNAPSHOT, path.name, descriptor)
+        yield evolve(_plain(folder / SNAPSHOT, path.name, descriptor), keys=archived_keys(folder))
 
 
 def _path(snapshot: Path | str | Backup) -> Path:

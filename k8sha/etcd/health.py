@@ -11,6 +11,7 @@ from k8sha.errors import HostError
 from k8sha.etcd.access import Access
 from k8sha.etcd.certificates import RENEW_DAYS
 from k8sha.etcd.hashes import differences, read_hashes
+from k8sha.etcd.unfinished import unfinished_check
 from k8sha.etcd.views import View, read_views
 from k8sha.hosts.host import Host
 from k8sha.waiting import Check, NotYet
@@ -185,6 +186,7 @@ def health_checks(hosts: Sequence[Host], access: Access) -> Iterator[Check]:
 
     yield Check(f"every etcd member sees the same {len(hosts)} voters and one leader, and no alarm", agree)
     yield Check("every etcd member has the same keys, and room for more", data)
+    yield unfinished_check(hosts, "any member's host")
     yield Check(f"no certificate of etcd ends within {RENEW_DAYS} days", certificates)
 
 

@@ -62,6 +62,10 @@ class Members:
         """Those of the clients that are reached."""
         return tuple(host for host in self.clients if host in alive)
 
+    def servers_in(self, alive: tuple[Host, ...]) -> tuple[Host, ...]:
+        """The hosts with API servers that are reached."""
+        return tuple(host for host in (self.hosts if self.access.stacked else self.clients) if host in alive)
+
     def over(self, name: str, alive: tuple[Host, ...]) -> Stages:
         """Nothing is open on any host any more. Members come last: what is open there is what a run goes on with."""
         if clients := self.clients_in(alive):

@@ -11,19 +11,20 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 
 from k8sha.component import Stages
 from k8sha.errors import BackupError, ConfigError, PreflightError, Problem
 from k8sha.etcd.age import Unlock
 from k8sha.etcd.backup import Backup
 from k8sha.etcd.data import SNAPSHOT, Exchanged, Judgement, Prepared, Proven
-from k8sha.etcd.fence import Begun, Fenced
 from k8sha.etcd.given import Given, given
-from k8sha.etcd.members import Members, Whole, reached
+from k8sha.etcd.members import Members, reached
 from k8sha.etcd.record import Forgotten, Record, Written, bump_for
 from k8sha.etcd.refusals import foreign, no_room, not_raised, too_old
 from k8sha.etcd.restored import Restored, restored_notes
+from k8sha.etcd.sealing import KeysUsed, key_notes, unreadable
+from k8sha.etcd.serving import Progress, is_in_place, serve
 from k8sha.etcd.snapshot import SnapshotFacts
 from k8sha.etcd.standing import LastSeen, Looked, Standing
 from k8sha.etcd.tools import EtcdTools
@@ -32,9 +33,12 @@ from k8sha.hosts.host import Host
 from k8sha.operation import carry_out
 from k8sha.report import Outcome
 from k8sha.resources.download import Upload
+from k8sha.resources.resource import Resource
 from k8sha.stage import Stage, Step
 
 __all__ = ["restore"]
+
+_DAY = 24 * 3600.0
 
 
 def restore(
@@ -55,9 +59,9 @@ def restore(
     with given(snapshot, unlock) as file:
         alive = reached((*members.hosts, *members.others), off)
         work = _Restore(members, file, alive, tuple(host for host in members.hosts if host in off), another_cluster)
-        done = _Done()
-        report = carry_out("etcd restore", work.stages(done), alive, listen, what="restores etcd")
-    assert done.record is not None
+        learned: list[Progress] = []
+        report = carry_out("etcd restore", work.stages(learned), alive, listen, what="restores etcd")
+    (done,) = learned
     assert done.facts is not None
     return Restored(
         id=done.record.id,
@@ -70,40 +74,13 @@ def restore(
         begun=done.begun,
         members=tuple(name for name, _ in done.record.members),
         left_out=done.record.left_out,
+        resumed=done.resumed,
         absent=done.absent,
-        notes=restored_notes(done.record, raised=done.raised, absent=done.absent),
+        notes=(*restored_notes(done.record, raised=done.raised, absent=done.absent), *done.notes),
         answering=done.answering - began,
         seconds=time.monotonic() - began,
         report=report,
     )
-
-
-@define(eq=False)
-class _Done:
-    """What a run learns on its way; mutable because it is learned late."""
-
-    record: Record | None = None
-    facts: SnapshotFacts | None = None
-    revision: int = 0
-    raised: bool = False
-    reached: int = 0
-    begun: int = 0
-    answering: float = 0.0
-    absent: tuple[str, ...] = ()
-
-    def seen(self, last: Iterable[bytes]) -> None:
-        """What hosts wrote down of the old cluster before it was stopped."""
-        assert self.record is not None
-        at, begun = self.record.reached, self.record.begun
-        self.reached, self.begun = LastSeen.latest(last, revision=at, begun=begun, now=int(time.time()))
-
-    def are_absent(self, nodes: tuple[str, ...]) -> None:
-        """These nodes took no part."""
-        self.absent = nodes
-
-    def answered(self) -> None:
-        """Now the cluster answers."""
-        self.answering = time.monotonic()
 
 
 @frozen
@@ -119,12 +96,19 @@ class _Restore:
     def _hosts(self) -> tuple[Host, ...]:
         return tuple(host for host in self.members.hosts if host in self.alive)
 
-    def stages(self, done: _Done) -> Stages:
+    def stages(self, learned: list[Progress]) -> Stages:
         """Look; make ready; stop and exchange; start; and what depends on etcd after it."""
-        looked = Looked(self.members.access)
-        outcome = yield Stage("what there is", {host: (looked,) for host in self.hosts})
+        looked, keys = Looked(self.members.access), KeysUsed()
+        servers = self.members.servers_in(self.alive)
+        look: dict[Host, tuple[Resource, ...]] = {host: (looked,) for host in self.hosts}
+        look |= {host: (*look.get(host, ()), keys) for host in servers}
+        outcome = yield Stage("what there is", look)
         standing = {host: Standing.parse(outcome.of(host.name, looked.key)) for host in self.hosts}
-        record = done.record = self._record(standing)
+        used = {host.name: keys.read(outcome.of(host.name, keys.key)) for host in servers}
+        record = self._record(standing, used)
+        notes = tuple(key_notes(self.file.keys, used.values()))
+        done = Progress(record, resumed=is_in_place(record, standing), notes=notes)
+        learned.append(done)
         if any(name == record.id for each in standing.values() for name, _ in each.closed):
             yield from self._close(record, done)
             return
@@ -134,32 +118,9 @@ class _Restore:
         work = {host: (last, stop, exchanged) for host in self.hosts}
         outcome = yield Stage("stop the old, new data in place", work)
         done.seen(outcome.of(host.name, last.key) for host in self.hosts)
-        clients = self.members.clients_in(self.alive)
-        past = f"started-{record.id}"
-        if clients:  # after the members, whose marks say that a restore is open
-            yield Stage("stop API servers", {host: (Fenced(until=past),) for host in clients})
-        agreed = self.members.agreed(self.hosts, above=done.reached if done.raised else 0)
-        outcome = yield Stage("start etcd", {host: (self.members.start(), agreed) for host in self.hosts})
-        done.revision = max(agreed.whole(outcome.of(host.name, agreed.key)).revision for host in self.hosts)
-        done.answered()
-        if clients:
-            yield Stage("API servers may start", {host: (Begun(record.json(), past),) for host in clients})
-        if self.members.after is not None:
-            yield from self.members.after(
-                Whole(
-                    id=record.id,
-                    hosts=self.hosts,
-                    alive=self.alive,
-                    revision=done.revision,
-                    answered=done.answered,
-                    absent=done.are_absent,
-                    marker=done.facts.shown,
-                    since=max(done.facts.trial_revision, done.reached if done.raised else 0),
-                )
-            )
-        yield from self.members.over(record.id, self.alive)
+        yield from serve(self.members, self.hosts, self.alive, done)
 
-    def _close(self, record: Record, done: _Done) -> Stages:
+    def _close(self, record: Record, done: Progress) -> Stages:
         """The end of a restore that was killed while it was being closed: some hosts have it behind them already."""
         judgement, agreed = Judgement(record.id), self.members.agreed(self.hosts)
         outcome = yield Stage("what was made", {host: (judgement, agreed) for host in self.hosts})
@@ -218,9 +179,10 @@ class _Restore:
         off = {host.name: _peer_url(host.address) for host in self.off}
         return foreign(facts, self.file, standing, members | off)
 
-    def _record(self, standing: dict[Host, Standing]) -> Record:
+    def _record(self, standing: dict[Host, Standing], used: dict[str, KeysUsed.Seen]) -> Record:
         """The restore that has begun to stop these hosts, if it is this one; else a new one, for what an older one knew
-        of the cluster is no longer true. Raises PreflightError where another is half-way, or the disks are too small.
+        of the cluster is no longer true. Raises PreflightError where another is half-way, the disks are too small, or
+        nobody could read its Secrets.
         """
         urls = {each.name or host.name: each.peer_url or _peer_url(host.address) for host, each in standing.items()}
         for host, each in standing.items():
@@ -233,8 +195,10 @@ class _Restore:
             problem = self._other(record, host, urls, len(found))
             if problem is not None:
                 raise PreflightError([problem])
+            if is_in_place(record, standing):
+                self._refuse_stale(record, standing)
             return record
-        problems = list(no_room(standing, self.file.size))
+        problems = [*no_room(standing, self.file.size), *unreadable(self.file.keys, used)]
         if problems:
             raise PreflightError(problems)
         bumps = [one.bump for each in standing.values() for _, one in each.closed]
@@ -253,6 +217,18 @@ class _Restore:
             begun=int(now),
             source=self.file.source,
         )
+
+    def _refuse_stale(self, record: Record, standing: dict[Host, Standing]) -> None:
+        """To go on with a restore whose data have long been served would restore nothing, and nobody means that."""
+        if time.time() - record.begun < _DAY or not any(each.revision for each in standing.values()):
+            return
+        begun = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(record.begun))
+        cause = (
+            f"the restore {record.id} from {record.source} has had all its data in place since {begun}, was never "
+            "finished, and etcd serves: to go on with it would restore nothing"
+        )
+        remedy = "accept() brings it to its end and keeps what was written since; then restore again. undo() goes back"
+        raise PreflightError([Problem("etcd", cause, remedy)])
 
     def _other(self, record: Record, host: Host, urls: dict[str, str], count: int) -> Problem | None:
         if count > 1:

@@ -20,8 +20,9 @@ class Restored:
     ``reached`` is the highest revision of the old cluster that anybody could tell (0: nobody), ``snapshot`` that of the
     snapshot, ``revision`` where the new cluster began. What was written between ``taken`` and ``begun`` (seconds since
     1970) is gone. ``answering`` is how long it took until the cluster answered: through its endpoint, if it has one.
-    ``left_out`` are members' hosts that were powered off, ``absent`` nodes that the cluster lists and whose kubelets
-    were not started anew: nothing of theirs was waited for.
+    ``resumed`` says that all data were in place before the call: it restored nothing, and brought an earlier one to its
+    end; what was written since that one is there. ``left_out`` are members' hosts that were powered off, ``absent``
+    nodes that the cluster lists and whose kubelets were not started anew: nothing of theirs was waited for.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Restored:
     begun: int
     members: tuple[str, ...]
     left_out: tuple[str, ...]
+    resumed: bool
     absent: tuple[str, ...]
     notes: tuple[str, ...]
     answering: float
@@ -54,6 +56,11 @@ class Restored:
             f"lost: {gone} revisions, whatever was written in the {max(0, self.begun - self.taken)} s after that",
             f"the new cluster began at revision {self.revision}; it answered after {self.answering:.1f} s",
         ]
+        if self.resumed:
+            begun = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.begun))
+            lines.insert(
+                0, f"nothing was restored now: an earlier call had put all data in place at {begun}; it is over"
+            )
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 

@@ -16,10 +16,11 @@ from k8sha.etcd.fence import Begun, Fenced
 from k8sha.etcd.members import Members, Whole, reached
 from k8sha.etcd.record import OPEN, PLACE, Forgotten, Record
 from k8sha.etcd.restored import absent_notes
+from k8sha.etcd.serving import finished
 from k8sha.etcd.standing import Looked, Standing
 from k8sha.events import Listener
 from k8sha.hosts.host import Host
-from k8sha.operation import carry_out, in_order
+from k8sha.operation import carry_out
 from k8sha.report import Diff, Report
 from k8sha.resources.resource import Resource
 from k8sha.stage import Stage
@@ -34,7 +35,8 @@ class Undone:
     Where the last call of ``restore`` never came to its first change, that is all that is cleared away, and ``members``
     is empty: ``before`` then is the restore that another ``undo`` would take back, if there is one.
     ``serving`` says whether the old members are a quorum: where they are not, all is as it was, and that is no etcd.
-    ``absent`` are nodes that the cluster lists and whose kubelets were not started anew.
+    ``absent`` are nodes that the cluster lists and whose kubelets were not started anew. ``begun`` is when the restore
+    began, in seconds since 1970: what was written since is served no more.
     """
 
     id: str
@@ -44,6 +46,7 @@ class Undone:
     serving: bool
     absent: tuple[str, ...]
     before: str
+    begun: int
     seconds: float
     report: Report
 
@@ -51,6 +54,10 @@ class Undone:
         lines = [f"took back the restore {self.id} from {self.source}: {', '.join(self.members) or 'nobody'}"]
         if not self.members and not self.without:
             lines = [f"the restore {self.id} from {self.source} had changed nothing: what it made ready is gone"]
+        else:
+            since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.begun))
+            kept = f"{DATA}/k8sha-undone-{self.id}"
+            lines.append(f"what was written since {since} is served no more; it is kept in {kept} until accept()")
         if self.before:
             lines.append(f"note: {self.before} is as it was; undo() again takes that back")
         if not self.serving:
@@ -140,6 +147,7 @@ def undo(members: Members, *, powered_off: Iterable[Host] = (), listen: Listener
         serving=found.serving,
         absent=found.absent,
         before=found.before,
+        begun=found.record.begun,
         seconds=time.monotonic() - began,
         report=report,
     )
@@ -148,8 +156,15 @@ def undo(members: Members, *, powered_off: Iterable[Host] = (), listen: Listener
 def accept(members: Members, *, listen: Listener) -> Report:
     """See :meth:`k8sha.EtcdCluster.accept`."""
     hosts = (*members.hosts, *members.others)
-    stage = Stage("kept data", {host: (KeptDeleted(),) for host in hosts})
-    return carry_out("etcd restore", in_order((stage,)), hosts, listen, what="deletes what a restore kept")
+
+    def stages() -> Stages:
+        looked = Looked(members.access)
+        outcome = yield Stage("what there is", {host: (looked,) for host in members.hosts})
+        standing = {host: Standing.parse(outcome.of(host.name, looked.key)) for host in members.hosts}
+        yield from finished(members, standing, hosts)
+        yield Stage("kept data", {host: (KeptDeleted(),) for host in hosts})
+
+    return carry_out("etcd restore", stages(), hosts, listen, what="deletes what a restore kept")
 
 
 def _stages(members: Members, alive: tuple[Host, ...], found: _Found) -> Stages:

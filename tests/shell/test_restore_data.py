@@ -16,6 +16,7 @@ from k8sha.etcd.data import Exchanged, Judgement, KeptDeleted, PutBack
 from k8sha.etcd.record import Closed, Record, Written
 from k8sha.etcd.standing import LastSeen, Looked, Standing
 from k8sha.etcd.undo import Reopened
+from k8sha.etcd.unfinished import UNFINISHED, told
 from k8sha.report import Diff
 from k8sha.resources.resource import STATE, Resource
 
@@ -306,6 +307,19 @@ def test_a_host_tells_how_it_stands(make: Callable[[], Disk]) -> None:
     assert seen.free > 0
     assert seen.apart is None
     assert seen.revision == 0
+
+
+def test_a_host_tells_whoever_looks_of_a_restore_that_is_open(make: Callable[[], Disk]) -> None:
+    disk = with_new_data(make)
+    assert "is half-way" in told(disk.run(UNFINISHED).decode())
+    disk.do(EXCHANGED)
+    assert "has its data in place" in told(disk.run(UNFINISHED).decode())
+    disk.do(Closed(RECORD.id))
+    assert told(disk.run(UNFINISHED).decode()) == ""
+    disk.do(Written(OTHER))  # it changed nothing
+    assert told(disk.run(UNFINISHED).decode()) == ""
+    undo(disk)
+    assert "the restore from s.db that began at" in told(disk.run(UNFINISHED).decode())
 
 
 def test_only_what_restores_kept_is_deleted(make: Callable[[], Disk]) -> None:

@@ -10,6 +10,7 @@ from k8sha.etcd.agreed import Agreed
 from k8sha.etcd.data import Exchanged, Judgement, KeptDeleted, Prepared, Proven, PutBack
 from k8sha.etcd.fence import CONTROLLERS, Begun, Fenced, StaticPods, UnitFenced, UnitRuns
 from k8sha.etcd.record import Closed, Forgotten, Record, Written
+from k8sha.etcd.sealing import KeysUsed
 from k8sha.etcd.standing import LastSeen, Looked
 from k8sha.etcd.undo import Reopened
 from k8sha.resources import Resource
@@ -45,6 +46,7 @@ RESTORE_SAMPLES: dict[str, Resource] = {
     "restore-forgotten": Forgotten(),
     "restore-judgement": Judgement("0a1b2c3d"),
     "restore-kept-deleted": KeptDeleted(),
+    "restore-keys-used": KeysUsed(),
     "restore-kubelet-anew": KubeletAnew("0a1b2c3d"),
     "restore-last-seen": LastSeen(OWN),
     "restore-looked": Looked(STACKED),

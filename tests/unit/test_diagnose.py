@@ -105,6 +105,14 @@ TABLE: dict[str, tuple[dict[str, dict[str, object]], str]] = {
         {"master_1": {"etcd": ALONE}, "master_2": GONE_FULL, "master_3": GONE_FULL},
         "master-2: the disk of /var/lib/etcd is full: 0 of 400 MiB are free",
     ),
+    "a restore that is half-way, of which all else comes": (
+        {f"master_{at}": {"etcd": GONE, "api": "", "restore": "the restore is half-way"} for at in (1, 2, 3)},
+        "master-1, master-2, master-3: the restore is half-way",
+    ),
+    "a restore that was never finished, and serves": (
+        {"master_2": {"restore": "the restore has its data in place"}},
+        "master-2: the restore has its data in place",
+    ),
     "every certificate expired": (
         {f"master_{at}": {"etcd": GONE, "certificates": EXPIRED, "api": "curl: (60)"} for at in (1, 2, 3)},
         "master-1: 1 certificate(s) have expired, the first 1.5 days ago",
@@ -340,7 +348,9 @@ def test_what_is_printed_is_read() -> None:
         logs='== etcd\n2026-11-22T21:50:26.6Z stderr F {"level":"warn","ts":"2026-11-22T21:50:26.6Z","msg":"slow",'
         '"error":"x --token planted"}\n{"level":"info","msg":"fine"}\n== kubelet\n\nline\n',
         endpoint="ok",
+        restore="fencing {}\n",
     )
+    assert host.restore == "a restore is half-way, and was never finished"
     assert host.clock == (-1.5, 0.5)
     assert host.units["kubelet"] == Unit(True, "active", "success", 2, "enabled")
     assert not host.units["haproxy"].there

@@ -17,15 +17,17 @@ from k8sha.components.etcd import EtcdCluster
 from k8sha.errors import ApplyError, BackupError, Unreachable
 from k8sha.etcd.access import Access
 from k8sha.etcd.agreed import Agreed
-from k8sha.etcd.data import Exchanged, Prepared, PutBack
+from k8sha.etcd.data import Exchanged, KeptDeleted, Prepared, PutBack
 from k8sha.etcd.fence import UnitFenced, UnitRuns
 from k8sha.etcd.record import WEEK, Closed, Forgotten, Record, Written, bump_for
 from k8sha.etcd.refusals import no_room
 from k8sha.etcd.restored import Restored
 from k8sha.etcd.standing import LastSeen, Looked, Standing
 from k8sha.etcd.undo import Reopened
+from k8sha.etcd.unfinished import UNFINISHED, unfinished_check
 from k8sha.facts import FACTS
 from k8sha.hosts.program import Began, Did, End, Frame, Program, Saw
+from k8sha.waiting import NotYet
 
 from .fake import Fake, FakeLink
 from .restore_samples import RECORD
@@ -108,7 +110,7 @@ class Member:
             "systemctl start --no-block": "start",
             "mv -T /var/lib/k8sha/restore/open": "close",
             "rm -rf /var/lib/etcd/k8sha-restored-*": "forget",
-            "rm -rf /var/lib/etcd/k8sha-kept-*": "delete",
+            "rm -rf /var/lib/etcd/k8sha-kept-": "delete",
             "etcd/bin/made": "programs",
             "sha256sum -c": "upload",
         }
@@ -133,6 +135,8 @@ class Member:
             self.state = {name: self.state.get(name, "") for name in ("judge", "last seen")}
         if what == "forget":
             self.state = {}
+        if what == "delete":
+            self.state, self.closed, self.kept = {}, {}, set()
 
     def _record(self) -> str:
         text = self.state.get("record") or self.state.get("reopen", "")
@@ -160,6 +164,7 @@ class Member:
             UnitFenced().probe(): lambda: "" if {"fence", "exchange"} & self.state.keys() else "etcd.service runs",
             UnitRuns().probe(): lambda: "active" if "start" in self.state else "inactive",
             Closed("").probe(): lambda: "open" if {"record", "reopen"} & self.state.keys() else "",
+            KeptDeleted().probe(): lambda: "\n".join([*self.kept, *self.closed]),
             Forgotten().probe(): lambda: "begun" if "record" in self.state and "fence" not in self.state else "",
         }
         if "/facts-" in text:
@@ -193,7 +198,7 @@ class Member:
         ]
         lines += [f"closed {name} {record}" for name, record in self.closed.items()]
         lines += [f"kept {id}" for id in sorted(self.kept)]
-        if "fence" not in self.state:
+        if "fence" not in self.state or "start" in self.state:
             header = {"cluster_id": self.cluster, "member_id": "1", "revision": str(self.revision)}
             lines.append("status " + json.dumps({"header": header}))
         return "\n".join(lines)
@@ -339,7 +344,9 @@ def test_only_the_last_restore_is_taken_back_and_only_once(tmp_path: Path) -> No
     for member in lab.members:
         member.closed = {name: text.replace('"begun": 1', '"begun": -1') for name, text in member.closed.items()}
     lab.restore(snapshot(tmp_path / "s.db", b"two"))
-    assert lab.etcd().undo().source == "s.db"
+    undone = lab.etcd().undo()
+    assert undone.source == "s.db"
+    assert f"is served no more; it is kept in /var/lib/etcd/k8sha-undone-{undone.id} until accept()" in str(undone)
     before = len(lab.journal)
     with pytest.raises(PreflightError, match=r"from s\.db\) was taken back already: there is nothing to undo"):
         lab.etcd().undo()
@@ -388,6 +395,86 @@ def test_who_was_off_and_never_served_the_restored_cluster_is_one_of_the_old(tmp
         assert (": >/var/lib/k8sha/restore/stranger/stranger" in off.tried) == stranger
         for member in lab.members:  # as if it had not been tried
             member.state, member.kept = {}, set(kept[member.host.name])
+
+
+def left_open(lab: Lab, path: Path, *, days: int = 0) -> None:
+    """A restore that has all its data in place, serves, and was never closed; it began so many days ago."""
+    for member in lab.members:
+        member.dies_at = "close"
+    with pytest.raises(ApplyError):
+        lab.restore(path)
+    for member in lab.members:
+        record = Record.parse(member._record())
+        older = evolve(record, begun=record.begun - days * 24 * 3600)
+        member.state["record"] = member.state["record"].replace(record.json(), older.json())
+
+
+def test_a_run_that_only_ends_an_earlier_one_says_that_it_restored_nothing(tmp_path: Path) -> None:
+    lab, path = Lab.of(3), snapshot(tmp_path / "s.db")
+    assert not lab.restore(path).resumed
+    lab.members[1].dies_at = "exchange"
+    with pytest.raises(ApplyError):
+        lab.restore(path)
+    assert not lab.restore(path).resumed
+    left_open(lab, path)
+    for _ in range(2):  # killed once more, while it is being closed
+        lab.members[2].dies_at = "close"
+        with pytest.raises(ApplyError):
+            lab.restore(path)
+    done = lab.restore(path)
+    assert done.resumed
+    assert str(done).startswith("nothing was restored now: an earlier call had put all data in place at ")
+
+
+def test_a_restore_that_was_left_open_for_long_is_ended_by_accept_alone(tmp_path: Path) -> None:
+    lab, path = Lab.of(3), snapshot(tmp_path / "s.db")
+    left_open(lab, path, days=2)
+    before = len(lab.journal)
+    with pytest.raises(PreflightError, match=r"was never finished, and etcd serves.* accept\(\) brings it to its end"):
+        lab.restore(path)
+    assert len(lab.journal) == before
+    lab.etcd().accept()
+    assert {did for _, did in lab.journal[before:]} == {"close", "delete"}
+    assert not lab.restore(path).resumed
+
+
+def test_what_is_half_way_is_not_accepted(tmp_path: Path) -> None:
+    lab = Lab.of(3)
+    lab.members[1].dies_at = "exchange"
+    with pytest.raises(ApplyError):
+        lab.restore(snapshot(tmp_path / "s.db"))
+    before = len(lab.journal)
+    with pytest.raises(PreflightError, match=r"from s.db is half-way here.*restore\(\) with that snapshot"):
+        lab.etcd().accept()
+    assert len(lab.journal) == before
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        ("", ""),
+        (f"fencing {RECORD.json()}", "that began at 2025-10-09 09:03:20 UTC is half-way, and was never finished"),
+        (f"exchanged {RECORD.json()}", "the restore from snapshot.db that began at .* has its data in place"),
+        (f"undoing {RECORD.json()}", "is being undone, and was never finished"),
+        ("exchanged \n", "a restore has its data in place, and was never finished"),
+        ("fencing {}", "a restore is half-way"),
+    ],
+)
+def test_whoever_looks_is_told_of_a_restore_that_is_open(seen: str, said: str) -> None:
+    host = Host("m1", "192.168.56.11", ssh=Fake(lambda program: _says(program, seen)))
+    check = unfinished_check([host], "any member's host")
+    if not said:
+        assert check.look() == "on 1 hosts"
+        return
+    with pytest.raises(NotYet, match=rf"m1: .*{said}.*; run restore\(\) with that snapshot again, or undo\(\)"):
+        check.look()
+
+
+def _says(program: Program, seen: str) -> Iterator[Frame]:
+    texts = [snippet.text for snippet in program.probes]
+    out = ["hostname m1" if text == FACTS else seen if text == UNFINISHED else "" for text in texts]
+    yield Saw(tuple((0, each.encode(), b"") for each in out))
+    yield End()
 
 
 def test_a_leftover_that_never_stopped_anybody_stands_in_nobodys_way(tmp_path: Path) -> None:

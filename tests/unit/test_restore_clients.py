@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from attrs import define, field
+from attrs import define, evolve, field
 
 from k8sha.component import Stages
-from k8sha.errors import ApplyError
+from k8sha.errors import ApplyError, PreflightError
 from k8sha.etcd.access import Access
 from k8sha.etcd.fence import StaticPods
+from k8sha.etcd.given import Given, given
 from k8sha.etcd.members import Members, Whole
 from k8sha.etcd.restore import restore
 from k8sha.etcd.restored import Restored
+from k8sha.etcd.sealing import KeysUsed
 from k8sha.events import ignore
 from k8sha.facts import FACTS
 from k8sha.hosts.host import Host
@@ -35,6 +39,7 @@ class Server:
     journal: list[tuple[str, str]]
     dies_at: str = ""
     fenced: bool = False
+    keys: str = "serves"
     open: dict[str, str] = field(factory=dict)
     host: Host = field(init=False)
 
@@ -75,6 +80,8 @@ class Server:
     def _see(self, text: str) -> str:
         if text == FACTS:
             return f"hostname {self.name}"
+        if text == KeysUsed().probe():
+            return self.keys
         mark = "started-" + text.partition("/open/started-")[2][:8]
         if "running()" in text:
             return "" if mark in self.open or (self.fenced and "fencing" in self.open) else "4711 kube-apiserver"
@@ -150,3 +157,44 @@ def test_what_an_earlier_restore_left_on_a_master_lets_nobody_past_the_fence(tmp
     servers[0].open = {"fencing": "", "started-00000000": "{}"}
     restored(lab, servers, snapshot(tmp_path / "s.db"))
     assert ("s1", "stop API server") in lab.journal
+
+
+KEYS = {"11": "secretbox-1", "22": "secretbox-2"}
+
+
+def with_keys(monkeypatch: pytest.MonkeyPatch, keys: dict[str, str] | None) -> None:
+    """Snapshots come with these keys, names by hashes."""
+
+    @contextmanager
+    def found(*args: Any) -> Iterator[Given]:
+        with given(*args) as file:
+            yield evolve(file, keys=keys)
+
+    monkeypatch.setattr("k8sha.etcd.restore.given", found)
+
+
+def test_secrets_that_nobody_could_read_are_refused_and_nothing_is_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_keys(monkeypatch, KEYS)
+    lab, servers = both(tmp_path)
+    for server in servers:
+        server.keys = "serves\nencrypts\nkey 11\nkey 22\nkey 33"
+    servers[1].keys = "serves\nencrypts\nkey 22"
+    with pytest.raises(PreflightError, match="s2: its API server lacks the key secretbox-1, with which Secrets"):
+        restored(lab, servers, snapshot(tmp_path / "s.db"))
+    assert lab.journal == []
+    servers[1].keys = "serves\nencrypts\nkey 22\nkey 11"
+    assert "came without the keys" not in str(restored(lab, servers, snapshot(tmp_path / "s.db")))
+
+
+@pytest.mark.parametrize(("said", "noted"), [("serves\nencrypts\nkey 22", True), ("serves", False), ("", False)])
+def test_where_no_keys_came_with_it_that_is_noted(
+    said: str, noted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_keys(monkeypatch, None)
+    lab, servers = both(tmp_path)
+    for server in servers:
+        server.keys = said
+    done = restored(lab, servers, snapshot(tmp_path / "s.db"))
+    assert ("the snapshot came without the keys of its time" in str(done)) == noted

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from k8sha.components.diagnosis.findings import Finding, Rule, Symptoms
 from k8sha.components.diagnosis.symptoms import PARTS, HostSymptoms
+from k8sha.etcd.unfinished import REMEDY
 
 __all__ = ["CLUSTER_RULES"]
 
@@ -28,6 +29,16 @@ def _alarms(seen: Symptoms) -> Iterator[Finding]:
                 host.last("etcd"),
                 "compact, defragment one member after the other, then disarm: EtcdCluster's verbs do it in that order",
             )
+
+
+def _restores(seen: Symptoms) -> Iterator[Finding]:
+    """What such a restore has stopped stays stopped, and an undoing throws away what was written since."""
+    found: dict[str, list[str]] = {}
+    for host in seen.read:
+        if host.restore:
+            found.setdefault(host.restore, []).append(host.name)
+    for said, names in found.items():
+        yield Finding(38, ", ".join(names), said, (), REMEDY)
 
 
 def _members(seen: Symptoms) -> tuple[HostSymptoms, ...]:
@@ -172,4 +183,4 @@ def _joining(seen: Symptoms) -> Iterator[Finding]:
         yield Finding(150, ", ".join(waiting), "are nodes that are not Ready", lines, "look at their kubelets above")
 
 
-CLUSTER_RULES: tuple[Rule, ...] = (_alarms, _quorum, _servers, _joining)
+CLUSTER_RULES: tuple[Rule, ...] = (_restores, _alarms, _quorum, _servers, _joining)

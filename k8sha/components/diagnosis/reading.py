@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from k8sha.components.diagnosis.logs import parse_json, scrub, telling
 from k8sha.components.diagnosis.symptoms import Disk, HostSymptoms, MemberSymptoms, Unit
+from k8sha.etcd.unfinished import told
 
 __all__ = ["read_symptoms"]
 
@@ -48,6 +49,7 @@ def read_symptoms(
         backends=_guarded(_backends, said.get("balancer", "")),
         not_ready=tuple(_not_ready(said.get("nodes", ""))),
         join_secrets=tuple(line.split()[0] for line in said.get("secrets", "").splitlines() if _joins(line)),
+        restore=told(said.get("restore", "")),
         logs=_logs(said.get("logs", "")),
         failed=failed,
     )

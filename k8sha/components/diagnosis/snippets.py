@@ -12,6 +12,7 @@ from k8sha.components.diagnosis.logs import TAIL
 from k8sha.components.diagnosis.symptoms import PARTS, UNITS
 from k8sha.components.masters import DONE, MasterState, master_files
 from k8sha.etcd.access import DATA, Access
+from k8sha.etcd.unfinished import UNFINISHED
 
 __all__ = ["symptom_texts"]
 
@@ -119,6 +120,8 @@ else echo unknown; fi"""
         }
     if role == "etcd":
         texts |= {"etcd": _member(Access(stacked=False), "true"), "certificates": _OWN_CERTIFICATES}
+    if role in ("master", "etcd"):
+        texts["restore"] = UNFINISHED
     if role == "balancer":
         texts["balancer"] = f"""\
 if ip -o -4 address show to {shlex.quote(vip)}/32 | grep -q .; then echo 'vip here'; fi

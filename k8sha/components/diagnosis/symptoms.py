@@ -84,6 +84,8 @@ class HostSymptoms:
     backends: Mapping[str, str] = field(factory=dict, hash=False)
     not_ready: tuple[str, ...] = ()
     join_secrets: tuple[str, ...] = ()
+    restore: str = ""
+    """The restore of etcd that is open there, in a sentence."""
     logs: Mapping[str, tuple[str, ...]] = field(factory=dict, hash=False)
     failed: Mapping[str, str] = field(factory=dict, hash=False)
     """Parts that could not be read, and why."""

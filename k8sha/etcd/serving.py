@@ -1,0 +1,112 @@
+"""From new data in place to a cluster that serves them: the part of a restore that a later call can always end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+
+from attrs import define
+
+from k8sha.component import Stages
+from k8sha.errors import PreflightError, Problem
+from k8sha.etcd.fence import Begun, Fenced
+from k8sha.etcd.members import Members, Whole
+from k8sha.etcd.record import Record
+from k8sha.etcd.snapshot import SnapshotFacts
+from k8sha.etcd.standing import LastSeen, Standing
+from k8sha.hosts.host import Host
+from k8sha.stage import Stage
+
+__all__ = ["Progress", "finished", "is_in_place", "serve"]
+
+
+@define(eq=False)
+class Progress:
+    """What a run learns on its way; mutable because it is learned late. ``resumed`` says that all new data were in
+    place before it began."""
+
+    record: Record
+    facts: SnapshotFacts | None = None
+    resumed: bool = False
+    revision: int = 0
+    raised: bool = False
+    reached: int = 0
+    begun: int = 0
+    answering: float = 0.0
+    absent: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def seen(self, last: Iterable[bytes]) -> None:
+        """What hosts wrote down of the old cluster before it was stopped."""
+        at, begun = self.record.reached, self.record.begun
+        self.reached, self.begun = LastSeen.latest(last, revision=at, begun=begun, now=int(time.time()))
+
+    def are_absent(self, nodes: tuple[str, ...]) -> None:
+        """These nodes took no part."""
+        self.absent = nodes
+
+    def answered(self) -> None:
+        """Now the cluster answers."""
+        self.answering = time.monotonic()
+
+    def whole(self, hosts: tuple[Host, ...], alive: tuple[Host, ...]) -> Whole:
+        """For what follows once etcd is whole."""
+        facts = self.facts or SnapshotFacts()
+        return Whole(
+            id=self.record.id,
+            hosts=hosts,
+            alive=alive,
+            revision=self.revision,
+            answered=self.answered,
+            absent=self.are_absent,
+            marker=facts.shown,
+            since=max(facts.trial_revision, self.reached if self.raised else 0),
+        )
+
+
+def serve(members: Members, hosts: tuple[Host, ...], alive: tuple[Host, ...], done: Progress) -> Stages:
+    """Start what serves the new data on these members' hosts, and all that depends on it; then nothing is open."""
+    record, clients = done.record, members.clients_in(alive)
+    past = f"started-{record.id}"
+    if clients:  # after the members, whose marks say that a restore is open
+        yield Stage("stop API servers", {host: (Fenced(until=past),) for host in clients})
+    agreed = members.agreed(hosts, above=done.reached if done.raised else 0)
+    outcome = yield Stage("start etcd", {host: (members.start(), agreed) for host in hosts})
+    done.revision = max(agreed.whole(outcome.of(host.name, agreed.key)).revision for host in hosts)
+    done.answered()
+    if clients:
+        yield Stage("API servers may start", {host: (Begun(record.json(), past),) for host in clients})
+    if members.after is not None:
+        yield from members.after(done.whole(hosts, alive))
+    yield from members.over(record.id, alive)
+
+
+def is_in_place(record: Record, standing: Mapping[Host, Standing]) -> bool:
+    """Whether every member of this restore has its new data: there is nothing left of it that could be restored."""
+    names = {name for name, _ in record.members}
+    return all(
+        ("exchanged" in each.marks and each.record == record) or any(name == record.id for name, _ in each.closed)
+        for host, each in standing.items()
+        if (each.name or host.name) in names
+    )
+
+
+def finished(members: Members, standing: Mapping[Host, Standing], alive: tuple[Host, ...]) -> Stages:
+    """A restore that has all its new data in place, and is open, comes to its end. Raises PreflightError for one that
+    is half-way."""
+    for host, each in standing.items():
+        if each.record is None or not each.marks:
+            continue
+        record = each.record
+        if "undoing" in each.marks:
+            raise PreflightError(
+                [Problem(host.name, f"the restore {record.id} is being undone here", "run undo() again")]
+            )
+        if not is_in_place(record, standing):
+            cause = f"the restore {record.id} from {record.source} is half-way here"
+            raise PreflightError([Problem(host.name, cause, "run restore() with that snapshot again, or undo()")])
+        if any(name == record.id for each in standing.values() for name, _ in each.closed):
+            yield from members.over(record.id, alive)
+        else:
+            yield from serve(members, members.hosts, alive, Progress(record))
+        return
