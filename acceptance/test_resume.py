@@ -26,10 +26,10 @@ def test_killed_installer(
     if session.options.cluster is not None:
         pytest.skip("needs the lab: nobody's own cluster is installed anew for this")
     lab = session.open_lab()
-    if session.subject.plane is None:
-        pytest.skip("needs Kubernetes: stand-ins are no install that is worth killing")
     lab.destroy()
     lab.up()
+    if session.subject.plane is None:
+        pytest.skip("needs Kubernetes: stand-ins are no install that is worth killing")
     cluster = session.subject.cluster
     with cluster:
         changes = len(cluster.plan().changes)

@@ -40,7 +40,7 @@ if command -v curl >/dev/null; then
     echo "status $status"
   else echo "failed $status"; fi
 elif [ -x /usr/lib/apt/apt-helper ]; then
-  file=$(mktemp); trap 'rm -f "$file"' EXIT
+  file=$(mktemp /run/k8sha/reach.XXXXXX); trap 'rm -f "$file"' EXIT
   if said=$({_APT_HELPER} -o Acquire::https::Verify-Peer=false download-file {url} "$file" 2>&1); then echo "status 200"
   else echo "failed $said" | tr '\\n' ' '; fi
 elif command -v wget >/dev/null; then

@@ -180,6 +180,13 @@ def small(name: str, text: str) -> bytes | None:
     return sizes.get(name) if "cpus $(nproc)" in text else None
 
 
+def test_all_of_it_is_one_trip_a_host_beside_the_one_for_facts_and_lock(tmp_path: Path) -> None:
+    cluster = Site(tmp_path, answer=small).cluster()
+    with pytest.raises(PreflightError):
+        cluster.install()
+    assert {host.name: host.trips for host in cluster.hosts} == {host.name: 2 for host in cluster.hosts}
+
+
 def test_a_balancer_that_is_too_small_is_refused_as_the_guide_would(tmp_path: Path) -> None:
     found = Site(tmp_path, answer=small).problems()
     assert list(found) == ["lb-2"]
