@@ -20,6 +20,7 @@ from .tell import Tell
 ORDER = (
     "test_install",
     "test_drift",
+    "test_sample_app",
     "test_faults",
     "test_planned",
     "test_etcd",

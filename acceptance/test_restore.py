@@ -18,11 +18,15 @@ from k8sha.waiting import Check, NotYet, wait_for
 from .report import span
 from .restore_in_lab import archives
 from .resume import work_with_kills
+from .rollback import Workloads
 from .session import Broken, Session
 from .test_install import Record
 
 TITLE = "Quorum lost, restored"
+UNDONE = "A restore taken back"
 OBJECTS = 30
+LATE = 10
+"""Objects that are written before the backup, and after it."""
 LIMIT = 45.0
 """Seconds from the call to an answering VIP, on three members."""
 
@@ -50,6 +54,15 @@ def _written(api: Api) -> set[str]:
 
 def _names(api: Api) -> set[str]:
     return {item["metadata"]["name"] for item in api.get(f"{_NAMESPACE}/configmaps")["items"]}
+
+
+def _away(api: Api) -> None:
+    """The namespace is gone, with all that is in it."""
+    api.delete(_NAMESPACE)
+    _soon(
+        "the namespace is gone",
+        lambda: "k8sha-restore" not in {item["metadata"]["name"] for item in api.get("/api/v1/namespaces")["items"]},
+    )
 
 
 def _wiped(host: Host) -> None:
@@ -128,9 +141,15 @@ def test_lost_quorum_is_restored(healthy: Session, tmp_path: Path, record_proper
     with healthy.step("quorum-restored", TITLE, promise) as step:
         api = plane.api
         old = _written(api)
+        work = _workloads(plane, workers)
+        work.apply("kept", 2)
+        work.settle({"kept": 2})
         backup = plane.etcd.backup([Folder(tmp_path)])
-        for number in range(10):
+        for number in range(LATE):
             _write(api, f"late-{number}")
+        work.apply("kept", 4)
+        work.apply("late", 2)
+        work.settle({"kept": 4, "late": 2})
         before = _revision(plane)
         with _Watch(Api(plane.kubeconfig, plane.endpoint, plane.hosts)) as watch:
             _soon("the watch has seen the late ones", lambda: "late-9" in watch.names)
@@ -142,21 +161,62 @@ def test_lost_quorum_is_restored(healthy: Session, tmp_path: Path, record_proper
             api.close()
             found = _names(api)
             _soon("the watch has seen the way back", lambda: old <= watch.names and "late-9" not in watch.names)
+        went_back = work.deployments()
+        rolled = work.settle({"kept": 2})
+        work.apply("kept", 3)
+        work.settle({"kept": 3})  # the scheduler and the controllers are at work
         step.figures += [
             ("until the VIP answered", span(done.answering)),
             ("until nodes and agents were whole", span(took)),
+            ("until nodes ran the pods of the backup and no others", span(rolled)),
             ("revisions lost, and told", str(done.lost)),
         ]
         record_property("seconds_to_answer", round(done.answering, 1))
         if not old <= found or any(name.startswith("late-") for name in found):
             raise Broken(f"{len(old & found)} of {OBJECTS} are back, and {len(found - old)} others are there")
-        if done.revision <= before or not done.lost:
+        if went_back != {"kept": 2}:
+            raise Broken(f"controllers were told of {went_back}, the backup has 2 replicas of one Deployment")
+        if done.revision <= before or (done.lost or 0) < LATE:
             raise Broken(f"revision {done.revision} after {before}; lost, as told: {done.lost}")
         healthy.check_health()
         if done.answering > LIMIT * healthy.options.slack:
             raise Broken(f"the VIP answered after {done.answering:.1f} s")
-        api.delete(_NAMESPACE)
+        _away(api)
         plane.accept(workers=workers)
+
+
+def test_restore_is_taken_back(healthy: Session, tmp_path: Path, record_property: Record) -> None:
+    """The backup was the wrong one: after undo() all that was written after it is there again, and nothing is amiss."""
+    plane = healthy.subject.plane
+    if plane is None or not plane.etcd.stacked or healthy.lab is None:
+        healthy.skip(UNDONE, "needs the lab, with Kubernetes: its data are exchanged for it")
+    assert plane is not None
+    workers = [host for group in healthy.subject.cluster.of(Workers) for host in group.hosts]
+    with healthy.step("restore-undone", UNDONE, "all that the restore took away is back") as step:
+        api = plane.api
+        old = _written(api)
+        backup = plane.etcd.backup([Folder(tmp_path)])
+        late = {f"late-{number}" for number in range(LATE)}
+        for name in sorted(late):
+            _write(api, name)
+        plane.restore(backup, workers=workers)
+        api.close()
+        if left := _names(api) & late:
+            raise Broken(f"{len(left)} later objects outlived the restore")
+        done = plane.undo(workers=workers)
+        api.close()
+        if missing := (old | late) - _names(api):
+            raise Broken(f"{len(missing)} of {OBJECTS + LATE} objects are not back")
+        step.figures += [("undo()", span(done.seconds))]
+        record_property("seconds_to_undo", round(done.seconds, 1))
+        healthy.check_health()
+        _away(api)
+        plane.accept(workers=workers)
+
+
+def _workloads(plane: ControlPlane, workers: list[Host]) -> Workloads:
+    """Deployments beside the objects, and every node that may run their pods."""
+    return Workloads(plane.api, "k8sha-restore", plane.source.pause_image(plane.version), (*plane.hosts, *workers))
 
 
 @pytest.mark.parametrize("at", ["changed", "began"])
@@ -201,7 +261,7 @@ def test_killed_restore(session: Session, at: str, record_property: Record, caps
         assert _revision(plane) > before
         assert not cluster.plan(), str(cluster.plan())
         cluster.verify()
-        plane.api.delete(_NAMESPACE)
+        _away(plane.api)
         plane.accept(workers=workers)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import threading
 import time
 import urllib.error
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 
 from attrs import define, field
 
-from k8sha import Check, ControlPlane, NotYet, Workers, wait_for
+from k8sha import Check, ControlPlane, Host, NotYet, Workers, wait_for
 from k8sha.policies import SampleApp
 
 from .report import span
@@ -33,8 +34,10 @@ LIMIT = 5.0
 class Visitors:
     """One visitor for each address, who asks until the end. Mutable: it counts."""
 
-    asked: int = 0
+    asked: dict[str, int] = field(factory=dict)
     failed: list[str] = field(factory=list)
+    ended: set[str] = field(factory=set)
+    """Whom the end has met at work."""
     _guard: threading.Lock = field(factory=threading.Lock)
     _over: threading.Event = field(factory=threading.Event)
 
@@ -45,16 +48,18 @@ class Visitors:
                 with urllib.request.urlopen(url, timeout=LIMIT) as answer:
                     said = answer.read().decode(errors="replace")
                     error = "" if " on " in said else f"answered {said[:80]!r}"
-            except (urllib.error.URLError, OSError) as problem:
-                error = str(getattr(problem, "reason", problem))
+            except (urllib.error.URLError, http.client.HTTPException, OSError) as problem:
+                error = repr(getattr(problem, "reason", problem))
             with self._guard:
-                self.asked += 1
+                self.asked[url] = self.asked.get(url, 0) + 1
                 if error:
                     self.failed.append(f"{url} after {time.monotonic() - began:.2f} s: {error}")
+        with self._guard:
+            self.ended.add(url)
 
     @contextmanager
     def at_work(self, urls: list[str]) -> Iterator[None]:
-        """They ask meanwhile."""
+        """They ask meanwhile. What a visitor who was lost has not asked, nobody knows: that is a failure as well."""
         threads = [threading.Thread(target=self._visit, args=(url,), daemon=True) for url in urls]
         for thread in threads:
             thread.start()
@@ -64,6 +69,9 @@ class Visitors:
             self._over.set()
             for thread in threads:
                 thread.join(LIMIT + 1)
+            with self._guard:
+                self.failed += [f"{url} was never asked" for url in urls if not self.asked.get(url)]
+                self.failed += [f"{url} was not asked to the end" for url in urls if url not in self.ended]
 
 
 def test_sample_app(healthy: Session, record_property: Record) -> None:
@@ -76,29 +84,40 @@ def test_sample_app(healthy: Session, record_property: Record) -> None:
     assert workers is not None
     app = SampleApp(plane, workers=workers, image=IMAGE, check_images=False)
     with healthy.step("sample-app", title, "not one request fails while each worker is drained") as step:
-        app.install()
+        visitors, moved, began = Visitors(), 0, time.monotonic()
         try:
+            app.install()
             app.verify()
-            visitors, began = Visitors(), time.monotonic()
+            began = time.monotonic()
             nodes = (*plane.hosts, *workers.hosts)
             with visitors.at_work([f"http://{host.address}:{app.port}/" for host in nodes]):
                 for host in workers.hosts:
+                    moved += _replicas(plane, app, host)
                     try:
                         workers.drain(host, timeout=300)
                         _whole(plane, app)
                     finally:
                         workers.uncordon(host)
             step.figures += [
-                ("failed requests", f"{len(visitors.failed)} of {visitors.asked}"),
+                ("failed requests", f"{len(visitors.failed)} of {sum(visitors.asked.values())}"),
                 ("workers drained", str(len(workers.hosts))),
+                ("replicas moved", str(moved)),
                 ("wall time", span(time.monotonic() - began)),
             ]
-            record_property("asked", visitors.asked)
+            record_property("asked", sum(visitors.asked.values()))
             record_property("failed", len(visitors.failed))
         finally:
             app.uninstall()
         if visitors.failed:
             raise Broken("; ".join(visitors.failed[:5]))
+        if moved < app.replicas:
+            raise Broken(f"of {app.replicas} replicas {moved} had to leave a worker: the drains prove nothing")
+
+
+def _replicas(plane: ControlPlane, app: SampleApp, host: Host) -> int:
+    """How many replicas are on a worker."""
+    pods = plane.api.get(f"/api/v1/namespaces/{app.namespace}/pods")["items"]
+    return sum(pod["spec"].get("nodeName") == host.name and "deletionTimestamp" not in pod["metadata"] for pod in pods)
 
 
 def _whole(plane: ControlPlane, app: SampleApp) -> None:

@@ -1,6 +1,6 @@
 """Two load balancers, three masters, three workers: a highly available cluster."""
 
-from k8sha import SSH, Bundle, Cluster, ControlPlane, Host, LoadBalancer, Upstream, Workers
+from k8sha import SSH, Bundle, Cluster, ControlPlane, Host, LoadBalancer, Upstream, Workers, script
 from k8sha.addons import HostRoutes
 
 ssh = SSH(user="vagrant", key="~/.ssh/k8sha")
@@ -20,7 +20,7 @@ workers = Workers(hosts=machines, plane=plane)
 cluster = Cluster(lb, plane, workers, HostRoutes(plane, workers))
 
 if __name__ == "__main__":
-    with cluster:
+    with script(), cluster:  # Ctrl-C and errors end it with a message
         plan = cluster.plan()
         print(plan)  # a diff, host by host; nothing has been touched
         if plan and input("install? ") == "yes":

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from k8sha.hosts.ssh import SSH
     from k8sha.loadbalancers import ExternalLoadBalancer, HAProxy, LoadBalancer
     from k8sha.report import Change, Diff, Plan, Report, Result, Status
+    from k8sha.script import script
     from k8sha.sources import Bundle, Upstream
     from k8sha.versions import Version
     from k8sha.waiting import Check, NotYet, wait_for
@@ -134,6 +135,7 @@ __all__ = [
     "Waiting",
     "Warned",
     "Workers",
+    "script",
     "wait_for",
 ]
 
@@ -204,6 +206,7 @@ _WHERE = {
     "Waiting": "k8sha.events",
     "Warned": "k8sha.events",
     "Workers": "k8sha.components.workers",
+    "script": "k8sha.script",
     "wait_for": "k8sha.waiting",
 }
 

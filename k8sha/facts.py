@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import ipaddress
 import time
 
@@ -47,6 +49,15 @@ while read -r index name family address rest; do
 done <<END
 $addresses
 END
+if [ -e /etc/kubernetes/kubelet.conf ]; then
+  authority=
+  if { while read -r line; do
+    case $line in -----BEGIN*) authority=;; -----END*) break;; *) authority=$authority$line;; esac
+  done </etc/kubernetes/pki/ca.crt; } 2>/dev/null; then printf 'authority %s\\n' "$authority"; fi
+fi
+for path in /var/lib/k8sha/restore/open /etc/kubernetes/k8sha-fenced; do
+  if [ -e "$path" ]; then printf 'restore %s\\n' "$path"; fi
+done
 clock=$(date +%s.%N)
 printf 'clock %s\\n' "$clock"
 """
@@ -83,6 +94,10 @@ class Facts:
     skew_error: float = 0.0
     init: str = ""
     cgroup: str = ""
+    authority: str = ""
+    """The sha256 of the certificate authority of the cluster that the host is a node of; empty where it is of none."""
+    restore: str = ""
+    """What a restore that has begun and not ended left there, a path; empty where there is none."""
     interfaces: tuple[Interface, ...] = ()
 
     @property
@@ -147,10 +162,20 @@ class Facts:
             skew_error=(answered - asked) / 2,
             init=values.get("init", ""),
             cgroup=values.get("cgroup", ""),
+            authority=_fingerprint(values.get("authority", "")),
+            restore=values.get("restore", ""),
             interfaces=tuple(
                 Interface(name, ipaddress.ip_interface(address), macs.get(name, "")) for name, address in addresses
             ),
         )
+
+
+def _fingerprint(encoded: str) -> str:
+    """The sha256 of a certificate, as the lines between its BEGIN and END have it."""
+    try:
+        return hashlib.sha256(base64.b64decode(encoded, validate=True)).hexdigest() if encoded else ""
+    except ValueError:
+        return "unreadable"
 
 
 def _counted(listed: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from k8sha.distros import Distro
 from k8sha.errors import PreflightError, Problem
@@ -23,7 +23,7 @@ from k8sha.resources.requirements import (
 from k8sha.sources import Role
 from k8sha.versions import Version
 
-__all__ = ["NAMES", "host_problems", "known_distro", "role_requirements", "system_problems"]
+__all__ = ["NAMES", "host_problems", "known_distro", "role_requirements", "system_problems", "unfinished_restores"]
 
 NAMES = (
     "address",
@@ -141,9 +141,19 @@ def _kernel(release: str, version: Version, kubeadm_checks: bool) -> str:
 
 def host_problems(hosts: Collection[Host], *, skip: Collection[str] = ()) -> Iterator[Problem]:
     """What facts show to be wrong between hosts, and with their addresses. The hosts are connected."""
+    yield from unfinished_restores(hosts)
     for name, problem in _between(tuple(hosts)):
         if name not in skip:
             yield problem
+
+
+def unfinished_restores(hosts: Iterable[Host]) -> Iterator[Problem]:
+    """Hosts on which a restore, or taking one back, is half-way: whoever starts what it has stopped, or takes what it
+    has moved for missing, makes two clusters of one. The hosts are connected."""
+    for host in hosts:
+        if host.facts.restore:
+            cause = f"a restore of etcd is half-way ({host.facts.restore} is there)"
+            yield Problem(host.name, cause, "call the same restore() again, or undo(); then install()")
 
 
 def _between(hosts: tuple[Host, ...]) -> Iterator[tuple[str, Problem]]:

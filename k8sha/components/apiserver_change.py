@@ -7,12 +7,13 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
+from k8sha.components.apiserver_given import by_hand
 from k8sha.components.apiserver_host import (
     MANIFEST,
     arguments_of,
-    flag_lines,
     flags_of,
     init_configuration,
+    manifest_lines,
     spec_of,
 )
 from k8sha.components.kubeadm import dump
@@ -122,16 +123,13 @@ class ApiServerManifest(Resource):
         return f"if [ -f {MANIFEST} ]; then cat {MANIFEST}; fi"
 
     def diff(self, seen: bytes) -> Diff:
-        wanted = arguments_of(self._server().get("extraArgs"))
         spec = spec_of(seen)
         if spec is None:
             return Diff.of("is absent" if not seen.strip() else "is no static pod")
-        lines = list(flag_lines(flags_of(spec["containers"][0]["command"]), wanted))
-        mounted = {item["name"]: item.get("hostPath", {}).get("path", "") for item in spec.get("volumes", ())}
-        volumes = self._server().get("extraVolumes")
-        for volume in volumes if isinstance(volumes, list) else ():
-            if mounted.get(volume["name"]) != volume["hostPath"]:
-                lines.append(f"+ volume {volume['name']}: {volume['hostPath']}")
+        lines = manifest_lines(spec, self._server())
+        if lines:  # install() refuses it before the first change
+            found, wanted = flags_of(spec["containers"][0]["command"]), arguments_of(self._server().get("extraArgs"))
+            lines += [f"- {each} (written there by hand)" for each in by_hand(found, wanted)]
         return Diff(tuple(lines))
 
     @property

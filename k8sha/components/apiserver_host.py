@@ -25,6 +25,8 @@ __all__ = [
     "flag_lines",
     "flags_of",
     "init_configuration",
+    "manifest_lines",
+    "policy_argument",
     "spec_of",
 ]
 
@@ -32,6 +34,11 @@ MANIFEST = "/etc/kubernetes/manifests/kube-apiserver.yaml"
 
 _OURS = ("admission-control-config-file", "audit-", "encryption-provider-config")
 """Arguments that policies set, by how they begin: one that is there and not wanted is taken away."""
+
+
+def policy_argument(name: str) -> bool:
+    """Whether it is policies that set an argument of this name."""
+    return name.startswith(_OURS)
 
 
 def arguments_of(extra: object) -> dict[str, str]:
@@ -76,8 +83,20 @@ def flag_lines(found: Mapping[str, str], wanted: Mapping[str, str]) -> Iterator[
         elif found[name] != value:
             yield f"--{name}: {found[name]} -> {value}"
     for name in sorted(found.keys() - wanted.keys()):
-        if name.startswith(_OURS):
+        if policy_argument(name):
             yield f"- --{name}={found[name]}"
+
+
+def manifest_lines(spec: Mapping[str, Any], server: Mapping[str, Any]) -> list[str]:
+    """How the ``spec`` of an API server differs from what kubeadm's ``apiServer`` says, line by line."""
+    wanted = arguments_of(server.get("extraArgs"))
+    lines = list(flag_lines(flags_of(spec["containers"][0]["command"]), wanted))
+    mounted = {item["name"]: item.get("hostPath", {}).get("path", "") for item in spec.get("volumes", ())}
+    volumes = server.get("extraVolumes")
+    for volume in volumes if isinstance(volumes, list) else ():
+        if mounted.get(volume["name"]) != volume["hostPath"]:
+            lines.append(f"+ volume {volume['name']}: {volume['hostPath']}")
+    return lines
 
 
 def _mount(volume: Mapping[str, object]) -> dict[str, object]:
@@ -231,7 +250,7 @@ class ApiServerArguments(Resource):
         """Whether what a probe printed has arguments that a policy has set, and this ClusterConfiguration has not."""
         server = config.get("apiServer")
         wanted = arguments_of(server.get("extraArgs")) if isinstance(server, Mapping) else {}
-        return any(name.startswith(_OURS) and name not in wanted for name in self.read(seen))
+        return any(policy_argument(name) and name not in wanted for name in self.read(seen))
 
 
 @frozen

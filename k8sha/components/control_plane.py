@@ -12,12 +12,14 @@ from attrs import Factory, define, field, frozen
 from k8sha.artifacts import Artifact
 from k8sha.component import Checks, Component, Requirements, Stages
 from k8sha.components.apiserver import ApiServerPolicy, policy_stages
+from k8sha.components.apiserver_given import NothingByHand
 from k8sha.components.apiserver_host import NotEncrypted
+from k8sha.components.belonging import strangers
 from k8sha.components.checks import control_plane_checks
 from k8sha.components.diagnosis.report import Diagnosis, diagnosed
 from k8sha.components.etcd import EtcdCluster
 from k8sha.components.exchange import Balancer
-from k8sha.components.formation import formation
+from k8sha.components.formation import cluster_configuration, formation
 from k8sha.components.kubeadm import ClusterSettings
 from k8sha.components.masters import ADMIN_CONF
 from k8sha.components.node import NodeSettings, node_problems, node_requirements, node_stages
@@ -39,6 +41,7 @@ from k8sha.kube import Api
 from k8sha.preflight import host_problems
 from k8sha.report import Report
 from k8sha.resources.pki import CertificateAuthority
+from k8sha.resources.resource import Requirement
 from k8sha.sources import Source
 from k8sha.versions import Version, check_supported
 
@@ -285,6 +288,7 @@ class ControlPlane(Component):
             self.hosts, role="master", version=self.version, source=self.source, settings=self.settings
         )
         yield from host_problems(self.hosts, skip=self.settings.skip_requirements)
+        yield from strangers(self.hosts)
         for policy in self.policies:
             yield from policy.problems()
 
@@ -308,9 +312,11 @@ class ControlPlane(Component):
             settings=self.settings,
             endpoint=self.endpoint,
         )
-        if any("encryption-provider-config" in policy.arguments() for policy in self.policies):
-            return needs
-        return {host: (*needs.get(host, ()), NotEncrypted()) for host in self.hosts}
+        told: tuple[Requirement, ...] = (NothingByHand(cluster_configuration(self)),)
+        encrypts = [dict(self.cluster.api_server), *(policy.arguments() for policy in self.policies)]
+        if not any("encryption-provider-config" in arguments for arguments in encrypts):
+            told = (*told, NotEncrypted())
+        return {host: (*needs.get(host, ()), *told) for host in self.hosts}
 
     def stages(self) -> Stages:
         """See :meth:`Component.stages`."""

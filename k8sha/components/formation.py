@@ -13,7 +13,7 @@ from k8sha.components.apiserver_host import ApiServerArguments
 from k8sha.components.etcd import StackedEtcdHealthy, forget_member
 from k8sha.components.joins import join_command, reset
 from k8sha.components.kubeadm import cluster_config, init_config, new_token
-from k8sha.components.masters import ADMIN_CONF, DONE, ApiReady, MasterState, first_master, master_files
+from k8sha.components.masters import ADMIN_CONF, DONE, ApiReady, MasterFiles, first_master, master_files
 from k8sha.components.names import CertificateNames
 from k8sha.components.tickets import Ticket
 from k8sha.etcd.clients import CLIENT_FILES, client_certificates, with_etcd
@@ -64,7 +64,7 @@ def formation(plane: ControlPlane) -> Generator[Step, Outcome, Formed]:
         yield from policy.preparation(plane.hosts)
     if files := tuple(resource for policy in plane.policies for resource in policy.files()):
         yield Stage("files of the API servers", dict.fromkeys(plane.hosts, files))
-    state, told = MasterState(stacked=plane.etcd.stacked), ApiServerArguments()
+    state, told = MasterFiles(stacked=plane.etcd.stacked), ApiServerArguments()
     work: dict[Host, tuple[Resource, ...]] = {}
     work |= {host: (UnfinishedChange(host.address), state, told) for host in plane.hosts}
     if not plane.etcd.stacked:
@@ -73,8 +73,9 @@ def formation(plane: ControlPlane) -> Generator[Step, Outcome, Formed]:
     config = cluster_configuration(plane)
     leftovers = any(told.unwanted(outcome.of(host.name, told.key), config) for host in plane.hosts)
     running = {host: told.read(outcome.of(host.name, told.key)) for host in plane.hosts}
-    states = {host: outcome.of(host.name, state.key).decode().strip() for host in plane.hosts}
-    first = first_master(states)
+    found = {host: state.parse(outcome.of(host.name, state.key)) for host in plane.hosts}
+    states = {host: which for host, (which, _) in found.items()}
+    first = first_master(states, {host: files for host, (_, files) in found.items()})
     servers = ApiServers(
         plane.hosts, first, plane.version, lambda arguments: cluster_configuration(plane, arguments=arguments)
     )
@@ -135,7 +136,7 @@ def join(plane: ControlPlane, host: Host) -> Command:
         endpoint=plane.endpoint,
         settings=plane.settings,
         files=master_files(stacked=plane.etcd.stacked),
-        recover=reset(keep=own, skip_phases="preflight,remove-etcd-member"),
+        recover=reset("kubeadm join", keep=own, skip_phases="preflight,remove-etcd-member"),
         own=own,
     )
 
@@ -157,7 +158,9 @@ def init(plane: ControlPlane, host: Host) -> Command:
     keys = (*CLIENT_FILES, "sa.key", "sa.pub", "front-proxy-ca.crt", "front-proxy-ca.key")
     kept = ("ca.crt", "ca.key", *(() if plane.etcd.stacked else keys))
     recover = _INIT_RECOVER.format(
-        admin=ADMIN_CONF, address=host.address, reset=reset(keep=kept, skip_phases="preflight,remove-etcd-member")
+        admin=ADMIN_CONF,
+        address=host.address,
+        reset=reset("kubeadm init", keep=kept, skip_phases="preflight,remove-etcd-member"),
     )
     return Command(
         "kubeadm init",

@@ -9,13 +9,20 @@ from k8sha.components.masters import DONE
 from k8sha.components.node import NodeSettings
 from k8sha.components.tickets import Ticket
 from k8sha.endpoint import Endpoint
+from k8sha.etcd.access import DATA
 from k8sha.hosts.host import Host
 from k8sha.resources.command import Command
 from k8sha.versions import Version
 
 __all__ = ["join_command", "reset"]
 
+# What a run left half-done is younger than the mark of its beginning. Anything older is not its own.
 _RESET = """\
+if [ ! -e /etc/etcd/etcd.env ] && [ -e {data}/member ] && [ {data}/member -ot {mark} ]; then
+  echo "{data}/member is older than the {name} that was begun: it is not what that left behind, and is not removed." \\
+    "If nothing in it is needed, move it away; otherwise undo(), restore() or replace()" >&2
+  exit 1
+fi
 mkdir -p /var/lib/k8sha/keep
 for file in {keep}; do
   mkdir -p "$(dirname "/var/lib/k8sha/keep/$file")"
@@ -47,10 +54,11 @@ printf '%s' "$join_config" >/run/k8sha/join.yaml
 kubeadm join --config /run/k8sha/join.yaml </dev/null"""
 
 
-def reset(*, keep: tuple[str, ...], skip_phases: str = "") -> str:
-    """Shell that clears what a kubeadm run left half-done, keeping these files of the PKI."""
+def reset(name: str, *, keep: tuple[str, ...], skip_phases: str = "") -> str:
+    """Shell that clears what the command ``name`` (``kubeadm init``) left half-done, keeping these files of the PKI.
+    It refuses where etcd's data were there before that command."""
     skip = f"--skip-phases {skip_phases} " if skip_phases else ""
-    return _RESET.format(keep=" ".join(keep), skip=skip)
+    return _RESET.format(keep=" ".join(keep), skip=skip, name=name, mark=Command(name, "", "").mark, data=DATA)
 
 
 def join_command(

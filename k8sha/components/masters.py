@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from attrs import field, frozen
 
@@ -12,7 +12,16 @@ from k8sha.report import Diff
 from k8sha.resources.command import Command
 from k8sha.resources.resource import Condition, Resource
 
-__all__ = ["ADMIN_CONF", "DONE", "MASTER_FILES", "ApiReady", "MasterState", "first_master", "master_files"]
+__all__ = [
+    "ADMIN_CONF",
+    "DONE",
+    "MASTER_FILES",
+    "ApiReady",
+    "MasterFiles",
+    "MasterState",
+    "first_master",
+    "master_files",
+]
 
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
 
@@ -77,13 +86,40 @@ else echo none; fi"""
         return ":"
 
 
-def first_master(states: Mapping[Host, str]) -> Host:
+@frozen
+class MasterFiles(MasterState):
+    """The same, and each file of a master that is missing, in a line of its own."""
+
+    def probe(self) -> str:
+        return f"""\
+{super().probe()}
+printf '%s\\n' "$missing\""""
+
+    @staticmethod
+    def parse(seen: bytes) -> tuple[str, tuple[str, ...]]:
+        """The state, and the missing files."""
+        state, *rest = seen.decode(errors="replace").splitlines() or [""]
+        return state.strip(), tuple(line.removeprefix("+ ") for line in rest if line.startswith("+ "))
+
+
+def first_master(states: Mapping[Host, str], missing: Mapping[Host, Sequence[str]] | None = None) -> Host:
     """Where the cluster begins, or, where it has begun already, a host that is in it.
 
     Raises PreflightError where hosts are half-way into a cluster of which nothing else is left: starting a new one
-    there could only make things worse.
+    there could only make things worse; and where a host is a node, and files of its control plane are ``missing``: its
+    member of etcd may be at work, or hold all that is left of the data, and kubeadm begins with removing both.
     """
-    for wanted in ("done", "init begun", "partial"):
+    if lame := [host for host, state in states.items() if state == "partial"]:
+        raise PreflightError(
+            Problem(
+                host.name,
+                f"is a node, and files of its control plane are missing: {', '.join((missing or {}).get(host, ()))}",
+                "put them back, or have kubeadm make them anew (docs/diagnose.md); if its data are lost as well, "
+                "replace() it by a blank host",
+            )
+            for host in lame
+        )
+    for wanted in ("done", "init begun"):
         for host, state in states.items():
             if state == wanted:
                 return host

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from k8sha.component import Stages
+from k8sha.components.apiserver import ApiServers
+from k8sha.components.apiserver_host import ApiServerArguments
 from k8sha.components.etcd import EtcdCluster
 from k8sha.components.exchange import Balancer, Exchange
-from k8sha.components.formation import join, names
+from k8sha.components.formation import cluster_configuration, join, names
+from k8sha.components.membership import ServerSeen
 from k8sha.components.node import node_stages
 from k8sha.errors import ConfigError
 from k8sha.etcd.clients import client_certificates, with_etcd
@@ -68,11 +71,26 @@ def _prepared(plane: ControlPlane, new: Host) -> Stages:
         yield from policy.preparation(plane.hosts)
     if files := tuple(resource for policy in plane.policies for resource in policy.files()):
         yield Stage("files of the API server", {new: files})
+    yield from _admitted(plane, new)
     if not plane.etcd.stacked:
         members, days = plane.etcd.hosts, plane.etcd.settings.certificate_days
         outcome = yield Stage("what etcd's new client needs", with_etcd({new: ()}, members))
         others = [host for host in plane.hosts if host != new]
         yield from client_certificates((new,), members, outcome, serving=others, days=days)
+
+
+def _admitted(plane: ControlPlane, new: Host) -> Stages:
+    """kubeadm's record names no file that the new host has not: the policies may have changed since it was written.
+    The masters that stay get those of now by the next install."""
+    told = ApiServerArguments()
+    staying = [host for host in plane.hosts if host != new]
+    outcome = yield Stage("API servers that stay", {host: (ServerSeen(host.address), told) for host in staying})
+    seen = {host: ServerSeen.parse(outcome.of(host.name, ServerSeen(host.address).key)) for host in staying}
+    first = next((host for host, (ready, _) in seen.items() if ready), staying[0])  # which then says why it is not
+    servers = ApiServers(
+        plane.hosts, first, plane.version, lambda arguments: cluster_configuration(plane, arguments=arguments)
+    )
+    yield from servers.admit(plane.policies, told.read(outcome.of(first.name, told.key)))
 
 
 def removal(

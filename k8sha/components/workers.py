@@ -8,6 +8,7 @@ from typing import ClassVar
 from attrs import field, frozen
 
 from k8sha.component import Checks, Component, Requirements, Stages
+from k8sha.components.belonging import strangers
 from k8sha.components.checks import worker_checks
 from k8sha.components.control_plane import ControlPlane
 from k8sha.components.joins import join_command, reset
@@ -63,6 +64,7 @@ class Workers(Component):
         skip = self._settings.skip_requirements
         told = set(host_problems(plane.hosts, skip=skip))  # those between masters are the control plane's to tell
         yield from (found for found in host_problems((*plane.hosts, *self.hosts), skip=skip) if found not in told)
+        yield from strangers(plane.hosts, self.hosts)
 
     def requirements(self) -> Requirements:
         """See :meth:`Component.requirements`."""
@@ -92,7 +94,7 @@ class Workers(Component):
             yield from note_stages(self.hosts, outcome, settings)
         plane = self.plane
         ticket = Ticket(plane.hosts, plane.version, False, {})
-        recover = reset(keep=(), skip_phases="preflight,remove-etcd-member")
+        recover = reset("kubeadm join", keep=(), skip_phases="preflight,remove-etcd-member")
         joins = {
             host: (
                 join_command(

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import secrets
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -56,24 +57,20 @@ rules:
 
 _LEVELS = ("None", "Metadata", "Request", "RequestResponse")
 _STAGES = ("RequestReceived", "ResponseStarted", "ResponseComplete", "Panic")
-_RULE = {
-    "level",
-    "users",
-    "userGroups",
-    "verbs",
-    "resources",
-    "namespaces",
-    "nonResourceURLs",
-    "omitStages",
-    "omitManagedFields",
-}
+_POLICY = ("apiVersion", "kind", "metadata", "rules", "omitStages", "omitManagedFields")
+_METADATA = ("name", "namespace", "labels", "annotations", "creationTimestamp")
+_LISTS = ("users", "userGroups", "verbs", "namespaces", "nonResourceURLs")
+_RULE = ("level", *_LISTS, "resources", "omitStages", "omitManagedFields")
+_RESOURCE = ("group", "resources", "resourceNames")
 
-
-_GROUP = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_PART = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+_GROUP = re.compile(rf"(?=.{{1,253}}$){_PART}(\.{_PART})*")
 
 
 def policy_problems(text: str) -> Iterator[str]:
-    """What an API server would not start with: its own reader is as strict, and a wrong policy stops it for good."""
+    """What an API server would not start with, or would pass over: a wrong policy stops it for good, and a field that
+    it does not know is a wish that nobody hears. A field that is ``null`` is one that is not there, as in its reader.
+    """
     try:
         policy = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -84,56 +81,106 @@ def policy_problems(text: str) -> Iterator[str]:
         return
     if (policy.get("apiVersion"), policy.get("kind")) != ("audit.k8s.io/v1", "Policy"):
         yield f"is {policy.get('apiVersion')} {policy.get('kind')}, not audit.k8s.io/v1 Policy"
-    for name in policy.keys() - {"apiVersion", "kind", "metadata", "rules", "omitStages", "omitManagedFields"}:
+    for name in _others(policy, _POLICY):
         yield f"has an unknown field {name}"
-    yield from _stages("omitStages", policy.get("omitStages"))
+    yield from _metadata(policy.get("metadata"))
+    yield from _common("", policy)
     rules = policy.get("rules")
     if not isinstance(rules, list) or not rules:
         yield "has no rules"
         return
     for number, rule in enumerate(rules, 1):
-        yield from _rule(f"rule {number}", rule)
+        yield from _rule(f"rule {number}: ", rule)
 
 
-def _stages(where: str, given: object) -> Iterator[str]:
-    if given is not None and not isinstance(given, list):
-        yield f"{where}: is no list"
+def _others(given: Mapping[object, object], known: tuple[str, ...]) -> list[object]:
+    return [name for name in given if name not in known]
+
+
+def _texts(value: object) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(item, str) for item in value))
+
+
+def _metadata(given: object) -> Iterator[str]:
+    if given is None:
         return
-    for stage in given or ():
+    if not isinstance(given, Mapping):
+        yield "metadata is no mapping"
+        return
+    for name in _others(given, _METADATA):
+        yield f"metadata: has an unknown field {name}"
+    for name in ("name", "namespace"):
+        if not isinstance(given.get(name), str | None):
+            yield f"metadata: {name} {given[name]!r} is no text"
+    for name in ("labels", "annotations"):
+        values = given.get(name)
+        pairs = values.items() if isinstance(values, Mapping) else ()
+        if not isinstance(values, Mapping | None) or not all(isinstance(text, str) for pair in pairs for text in pair):
+            yield f"metadata: {name} is no mapping of texts"
+    if given.get("creationTimestamp") is not None:
+        yield "metadata: creationTimestamp is not for a file"
+
+
+def _common(where: str, given: Mapping[str, object]) -> Iterator[str]:
+    """What a policy and a rule both have."""
+    stages = given.get("omitStages")
+    if not _texts(stages):
+        yield f"{where}omitStages is no list of texts"
+    for stage in stages if isinstance(stages, list) else ():
         if stage not in _STAGES:
-            yield f"{where}: {stage!r} is no stage: take {', '.join(_STAGES)}"
+            yield f"{where}omitStages: {stage!r} is no stage: take {', '.join(_STAGES)}"
+    if not isinstance(given.get("omitManagedFields"), bool | None):
+        yield f"{where}omitManagedFields {given['omitManagedFields']!r} is neither true nor false"
 
 
 def _rule(where: str, rule: object) -> Iterator[str]:
     if not isinstance(rule, Mapping):
-        yield f"{where}: is no mapping"
+        yield f"{where}is no mapping"
         return
     if rule.get("level") not in _LEVELS:
-        yield f"{where}: level {rule.get('level')!r} is none of {', '.join(_LEVELS)}"
-    for name in rule.keys() - _RULE:
-        yield f"{where}: has an unknown field {name}"
-    yield from _stages(f"{where}: omitStages", rule.get("omitStages"))
-    for name in ("users", "userGroups", "verbs", "namespaces", "nonResourceURLs"):
-        value = rule.get(name, [])
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            yield f"{where}: {name} is no list of texts"
-    resources = rule.get("resources", [])
-    if not isinstance(resources, list) or not all(
-        isinstance(item, Mapping) and item.keys() <= {"group", "resources", "resourceNames"} for item in resources
-    ):
-        yield f"{where}: resources is no list of group, resources, resourceNames"
-        return
-    for item in resources:
-        group = item.get("group") or ""
-        if group and not _GROUP.fullmatch(str(group)):
-            yield f"{where}: group {group!r} is no name of an API group (which has no version)"
-        if item.get("resourceNames") and not item.get("resources"):
-            yield f"{where}: resourceNames needs resources"
-    for url in (urls := rule.get("nonResourceURLs") or []):
+        yield f"{where}level {rule.get('level')!r} is none of {', '.join(_LEVELS)}"
+    for name in _others(rule, _RULE):
+        yield f"{where}has an unknown field {name}"
+    yield from _common(where, rule)
+    for name in _LISTS:
+        if not _texts(rule.get(name)):
+            yield f"{where}{name} is no list of texts"
+    resources = rule.get("resources")
+    if not isinstance(resources, list | None):
+        yield f"{where}resources is no list of group, resources, resourceNames"
+    for item in resources if isinstance(resources, list) else ():
+        yield from _resource(where, item)
+    urls = rule.get("nonResourceURLs")
+    for url in urls if isinstance(urls, list) else ():
         if url != "*" and (not str(url).startswith("/") or "*" in str(url)[:-1]):
-            yield f"{where}: {url!r} does not begin with /, or has a * before its end"
+            yield f"{where}{url!r} does not begin with /, or has a * before its end"
     if urls and (resources or rule.get("namespaces")):
-        yield f"{where}: has nonResourceURLs beside resources or namespaces"
+        yield f"{where}has nonResourceURLs beside resources or namespaces"
+
+
+def _resource(where: str, item: object) -> Iterator[str]:
+    if not isinstance(item, Mapping):
+        yield f"{where}resources is no list of group, resources, resourceNames"
+        return
+    for name in _others(item, _RESOURCE):
+        yield f"{where}resources: has an unknown field {name}"
+    group = item.get("group")
+    if group not in (None, "") and not (isinstance(group, str) and _GROUP.fullmatch(group)):
+        yield f"{where}group {group!r} is no name of an API group (which has no version)"
+    for name in ("resources", "resourceNames"):
+        if not _texts(item.get(name)):
+            yield f"{where}resources: {name} {item[name]!r} is no list of texts"
+    if item.get("resourceNames") and not item.get("resources"):
+        yield f"{where}resourceNames needs resources"
+
+
+def _object(line: bytes) -> str:
+    """The name of the object that a line of the log is about; nothing where the line is not whole yet."""
+    try:
+        about = json.loads(line).get("objectRef") or {}
+    except json.JSONDecodeError:
+        return ""
+    return str(about.get("name", ""))
 
 
 _POSITIVE = {"max_age_days": 30, "max_files": 10, "max_size_mb": 100}
@@ -206,14 +253,13 @@ class AuditLog(ApiServerPolicy):
         """Ask for an object of a name that nobody else asks for, and look for it."""
         name = f"k8sha-audit-{secrets.token_hex(6)}"
         plane.api.found(f"/api/v1/namespaces/kube-system/configmaps/{name}")
-        script = (
-            f"for at in 1 2 3 4 5 6 7 8 9 10; do if grep -h -m 1 {name} {self.log}; then break; fi; sleep 0.2; done"
-        )
+        look = f"grep -h -m 1 {name} {shlex.quote(self.log)}"
+        script = f"for at in 1 2 3 4 5 6 7 8 9 10; do if {look}; then break; fi; sleep 0.2; done"
         unread: list[str] = []
         for host in plane.hosts:
             _, out, err = host.read(script)[0]
             for line in out.splitlines():
-                if json.loads(line).get("objectRef", {}).get("name") == name:
+                if _object(line) == name:
                     return f"configmaps/{name} in the log of {host.name}"
             unread += [f"{host.name}: {err.decode(errors='replace').strip()}"] if err else []
         raise NotYet("; ".join(unread[:3]) or f"configmaps/{name} is in none of the masters' logs")

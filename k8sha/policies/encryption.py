@@ -20,14 +20,15 @@ from k8sha.hosts.host import Host
 from k8sha.policies.keys import (
     FOLDER,
     IDENTITY,
+    SECRETS,
     ApiServerKeys,
     Key,
     MadeKey,
     OnlyThese,
     Rewritten,
+    ask_etcd,
     config_path,
     key_path,
-    range_of,
 )
 from k8sha.resources.files import Directory, File
 from k8sha.resources.resource import KnownAfter, Resource
@@ -185,7 +186,7 @@ class EncryptionAtRest(ApiServerPolicy):
         try:
             plane.api.request("post", "/api/v1/namespaces/kube-system/secrets", item)
             read = base64.b64decode(plane.api.get(path)["data"]["value"]).decode()
-            exit, out, err = plane.hosts[0].read(range_of(f"/registry/secrets/kube-system/{name}"))[0]
+            exit, out, err = plane.hosts[0].read(ask_etcd(f"{SECRETS}kube-system/{name}"))[0]
         finally:
             plane.api.delete(path)
         if exit != 0:

@@ -15,21 +15,21 @@ from attrs import field, frozen
 
 from k8sha.components.apiserver_host import MANIFEST
 from k8sha.components.masters import ADMIN_CONF
-from k8sha.etcd.access import Access
 from k8sha.report import Diff
 from k8sha.resources.resource import Resource
 
 __all__ = [
     "FOLDER",
     "IDENTITY",
+    "SECRETS",
     "ApiServerKeys",
     "Key",
     "MadeKey",
     "OnlyThese",
     "Rewritten",
+    "ask_etcd",
     "config_path",
     "key_path",
-    "range_of",
 ]
 
 Key: TypeAlias = str
@@ -38,6 +38,9 @@ Key: TypeAlias = str
 FOLDER = "/etc/kubernetes/encryption"
 IDENTITY = "identity"
 """The provider that writes as it is given, and has no key."""
+
+SECRETS = "/registry/secrets/"
+"""Where etcd has all Secrets."""
 
 
 def key_path(name: Key) -> str:
@@ -50,20 +53,40 @@ def config_path(order: tuple[Key, ...]) -> str:
     return f"{FOLDER}/{'+'.join(order)}.yaml"
 
 
-def range_of(key: str, *, prefix: bool = False, count: bool = False) -> str:
-    """Shell that asks the master's own etcd for a key, or for all that begin with it. Answers with JSON."""
+def _coded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _range(key: str, *, prefix: bool = False, count: bool = False) -> str:
+    """The body of a request for a key, or for all that begin with it, quoted for a shell."""
     body = f'{{"key": "{_coded(key)}"}}'
     if prefix:
         end = key[:-1] + chr(ord(key[-1]) + 1)
         body = f'{{"key": "{_coded(key)}", "range_end": "{_coded(end)}"}}'
     if count:
         body = body[:-1] + ', "count_only": true}'
-    curl = Access(stacked=True).curl.replace("--max-time 5", "--max-time 60")
-    return f"{curl} --fail https://127.0.0.1:2379/v3/kv/range -d {shlex.quote(body)}"
+    return shlex.quote(body)
 
 
-def _coded(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
+_ASK = f"""\
+told() {{ sed -n "s/^ *- --etcd-$1=//p" {MANIFEST}; }}
+ask() {{
+  curl -sS --http1.1 --fail --connect-timeout 5 --max-time "$1" --cacert "$(told cafile)" --cert "$(told certfile)" \\
+    --key "$(told keyfile)" "$etcd/v3/kv/range" -d "$2"
+}}
+count=
+for etcd in $(told servers | tr ',' ' '); do
+  if count=$(ask 10 {_range(SECRETS, prefix=True, count=True)}); then break; fi
+done
+if [ -z "$count" ]; then echo "no member of the API server's etcd answers: $(told servers)" >&2; exit 1; fi
+"""
+"""Shell that asks the etcd of the master's API server, wherever that is, with the API server's own certificate, as its
+manifest has them. ``$etcd`` is the first member that answers, ``$count`` its answer: how many Secrets there are."""
+
+
+def ask_etcd(key: str) -> str:
+    """Shell that prints what etcd has of a key, as JSON."""
+    return f"{_ASK}ask 60 {_range(key)}"
 
 
 @frozen
@@ -184,9 +207,9 @@ class Rewritten(Resource):
         size = -(-len(self._prefix) // 3)  # groups of three bytes, which base64 writes as four letters
         wanted = self._prefix.hex()
         return f"""\
-count=$({range_of("/registry/secrets/", prefix=True, count=True)})
+{_ASK}\
 count=$(printf '%s' "$count" | sed -n 's/.*"count": *"\\([0-9]*\\)".*/\\1/p')
-{range_of("/registry/secrets/", prefix=True)} | tr '{{' '\\n' | sed -n 's/.*"value": *"\\([^"]*\\)".*/\\1/p' |
+ask 60 {_range(SECRETS, prefix=True)} | tr '{{' '\\n' | sed -n 's/.*"value": *"\\([^"]*\\)".*/\\1/p' |
   cut -c1-{4 * size} | tr -d '\\n' | base64 -d | od -An -v -tx1 -w{3 * size} | tr -d ' ' |
   awk -v count="${{count:-0}}" '{{ all += 1; if (index($0, "{wanted}") != 1) other += 1 }}
     END {{ if (all == count) print all + 0, other + 0; else print "etcd has " count ", and told " all + 0 }}'"""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from decimal import Decimal, InvalidOperation
 
 from attrs import field, frozen
 
@@ -12,35 +11,16 @@ from k8sha.addons.addon import Addon
 from k8sha.component import Checks
 from k8sha.errors import ConfigError, HostError, KubeError, Problem
 from k8sha.kube import Json
+from k8sha.policies.quota import amount, used
 from k8sha.policies.security import LEVELS, PRIVILEGED, refused
 from k8sha.waiting import Check
 
-__all__ = ["Namespace", "amount"]
+__all__ = ["Namespace"]
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_UNITS = {
-    "": Decimal(1),
-    "n": Decimal("1e-9"),
-    "u": Decimal("1e-6"),
-    "m": Decimal("0.001"),
-    **{unit: Decimal(1000) ** power for power, unit in enumerate("kMGTPE", 1)},
-    **{f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", 1)},
-}
-_QUANTITY = re.compile(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)([A-Za-z]*)")
 _DEFAULTS = {"cpu": ("100m", "500m"), "memory": ("128Mi", "256Mi")}
 """What a container asks for, and what it may use, where it says nothing: small enough to fit many times into a quota,
 large enough for a program to start."""
-
-
-def amount(text: str) -> Decimal:
-    """A quantity such as ``500m`` or ``2Gi`` as a number. Raises ConfigError for what is none."""
-    found = _QUANTITY.fullmatch(str(text))
-    try:
-        if found is None:
-            raise InvalidOperation
-        return Decimal(found[1]) * _UNITS[found[2]]
-    except (InvalidOperation, KeyError):
-        raise ConfigError.of(f"quantity {text!r}", "is none", "write it as 500m, 4, 512Mi or 2Gi") from None
 
 
 def _strings(given: Mapping[str, object] | None) -> Mapping[str, str]:
@@ -113,29 +93,16 @@ class Namespace(Addon):
         """See :meth:`Component.problems`: a quota that is below what runs already would refuse the next pod of it."""
         yield from super().problems()
         try:
-            used = self._used() if self.quota else {}
+            there = used(self.plane.api, self.namespace_name, self.quota)
         except (KubeError, HostError):  # no cluster, or one that this very install mends: nothing that we know of runs
             return
         for resource, wanted in self.quota.items():
-            name = resource if "." in resource or resource == "pods" else f"requests.{resource}"
-            if name in used and used[name] > amount(wanted):
+            if resource in there and there[resource] > amount(wanted):
                 yield Problem(
                     self.name,
-                    f"its quota of {resource} is {wanted}, and what runs in it uses {used[name].normalize():f}",
-                    "raise the quota, or remove pods first",
+                    f"its quota of {resource} is {wanted}, and what is in it uses {there[resource].normalize():f}",
+                    "raise the quota, or remove some of it first",
                 )
-
-    def _used(self) -> dict[str, Decimal]:
-        """What the pods of the namespace that are not done ask for and may use, by the quota's names."""
-        pods = self.plane.api.get(f"/api/v1/namespaces/{self.namespace_name}/pods")["items"]
-        running = [pod for pod in pods if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")]
-        used = {"pods": Decimal(len(running))}
-        for pod in running:
-            for container in pod["spec"]["containers"]:
-                for part in ("requests", "limits"):
-                    for resource, value in (container.get("resources", {}).get(part) or {}).items():
-                        used[f"{part}.{resource}"] = used.get(f"{part}.{resource}", Decimal(0)) + amount(value)
-        return used
 
     def checks(self) -> Checks:
         """See :meth:`Component.checks`."""
@@ -161,4 +128,5 @@ class Namespace(Addon):
             "seccompProfile": {"type": "RuntimeDefault"},
         }
         body = {"resources": {"requests": resources, "limits": resources}, "securityContext": context}
-        return refused(self.plane.api, self.namespace_name, body, "exceeded quota")
+        # A LimitRange with a maximum is asked before the quota is.
+        return refused(self.plane.api, self.namespace_name, body, "exceeded quota", "usage per Container is")

@@ -9,7 +9,7 @@ from k8sha.component import Checks
 from k8sha.components.workers import Workers, as_workers
 from k8sha.errors import ConfigError
 from k8sha.hosts.host import Host
-from k8sha.kube import Json
+from k8sha.kube import Json, ready
 from k8sha.waiting import Check, NotYet
 
 __all__ = ["SampleApp"]
@@ -59,7 +59,9 @@ class SampleApp(Addon):
         spread = {
             "maxSkew": 1,
             "topologyKey": "kubernetes.io/hostname",
-            "whenUnsatisfiable": "ScheduleAnyway",  # while one worker is empty, the others take its share
+            # While one worker is empty, the others take its share at once: a rule that must hold would have them wait
+            # until the scheduler has heard that the worker does not count.
+            "whenUnsatisfiable": "ScheduleAnyway",
             "labelSelector": selector,
             "matchLabelKeys": ["pod-template-hash"],
         }
@@ -121,18 +123,23 @@ class SampleApp(Addon):
 
     def checks(self) -> Checks:
         """See :meth:`Component.checks`."""
-        yield Check(f"{self.replicas} replicas are spread over the workers", self._spread)
+        yield Check(f"{self.replicas} replicas are ready", self._ready)
         for host in self.hosts:
             yield Check(f"{host.name} answers on port {self.port}", lambda host=host: self._answers(host))  # type: ignore[misc]
 
-    def _spread(self) -> str:
+    def _ready(self) -> str:
+        """How they are spread is told and not judged: nothing goes back to a worker that was drained."""
         pods = self.plane.api.get(f"/api/v1/namespaces/{self.namespace}/pods")["items"]
-        nodes = [pod["spec"].get("nodeName", "") for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+        there = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"] and ready(pod)]
+        nodes = [pod["spec"]["nodeName"] for pod in there]
         workers = [host.name for part in self.workers for host in part.hosts]
-        counts = {name: nodes.count(name) for name in workers or sorted(set(nodes))}
-        if not counts or sum(counts.values()) < self.replicas or min(counts.values()) == 0:
-            raise NotYet(f"{len(nodes)} pods run: {counts}")
-        return ", ".join(f"{count} on {name}" for name, count in counts.items())
+        counts = {name: nodes.count(name) for name in dict.fromkeys((*workers, *sorted(set(nodes))))}
+        spread = ", ".join(f"{count} on {name}" for name, count in counts.items())
+        if len(there) < self.replicas:
+            raise NotYet(f"{len(there)} of {self.replicas} are ready: {spread or 'none'}")
+        if 0 in counts.values():
+            spread += f" (kubectl -n {self.namespace} rollout restart deployment sample: spreads them anew)"
+        return spread
 
     def _answers(self, host: Host) -> str:
         address = f"[{host.address}]" if ":" in host.address else host.address

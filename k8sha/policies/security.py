@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -31,8 +32,8 @@ PRIVILEGED: Json = {"securityContext": {"privileged": True}}
 """What makes a container one that baseline and restricted refuse."""
 
 
-def refused(api: Api, namespace: str, container: Json, why: str) -> str:
-    """That a pod with such a container is not admitted, for this reason: asked for as a dry run, so nothing is made.
+def refused(api: Api, namespace: str, container: Json, *why: str) -> str:
+    """That a pod with such a container is not admitted, for one of these reasons. Asked as a dry run: nothing is made.
 
     Raises NotYet where it is admitted, or is refused for another reason.
     """
@@ -45,14 +46,26 @@ def refused(api: Api, namespace: str, container: Json, why: str) -> str:
     try:
         api.request("post", f"/api/v1/namespaces/{namespace}/pods", pod, query={"dryRun": "All"})
     except KubeError as error:
-        if error.status == 403 and why in error.message:
+        if error.status == 403 and any(text in error.message for text in why):
             return error.message[:200]
         raise NotYet(f"it was refused for another reason: {error.message}") from None
     raise NotYet("it was admitted")
 
 
-def _names(given: Iterable[str]) -> tuple[str, ...]:
-    return tuple(given)
+_ADMINISTRATOR = "kubernetes-admin"
+"""As whom ``verify`` asks: kubeadm's name for it."""
+
+_PART = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_EXEMPT = {
+    "exempt": re.compile(_PART),
+    "exempt_users": re.compile(".+"),
+    "exempt_runtime_classes": re.compile(rf"(?=.{{1,253}}$){_PART}(\.{_PART})*"),
+}
+"""What may be exempted, and how such names look."""
+
+
+def _names(given: str | Iterable[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 @frozen(kw_only=True)
@@ -61,7 +74,8 @@ class PodSecurityDefaults(ApiServerPolicy):
 
     ``version`` is that of the cluster, whose minor pins the standards: an upgrade alone changes nothing that is
     admitted. ``exempt`` namespaces are never looked at; ``kube-system`` must be among them, or the cluster's own parts
-    would be refused.
+    would be refused. Nor are pods of ``exempt_runtime_classes``, and what ``exempt_users`` ask for: a user who makes a
+    Deployment is not the one who makes its pods.
     """
 
     version: str
@@ -69,6 +83,8 @@ class PodSecurityDefaults(ApiServerPolicy):
     warn: str = "restricted"
     audit: str = "restricted"
     exempt: tuple[str, ...] = field(default=("kube-system",), converter=_names)
+    exempt_users: tuple[str, ...] = field(default=(), converter=_names)
+    exempt_runtime_classes: tuple[str, ...] = field(default=(), converter=_names)
 
     def __attrs_post_init__(self) -> None:
         for mode in ("enforce", "warn", "audit"):
@@ -76,6 +92,12 @@ class PodSecurityDefaults(ApiServerPolicy):
                 raise ConfigError.of("PodSecurityDefaults", f"{mode}: {level!r}", f"take one of {', '.join(LEVELS)}")
         if "kube-system" not in self.exempt and self.enforce != "privileged":
             raise ConfigError.of("PodSecurityDefaults", "kube-system is not exempt", "add it to exempt")
+        for what, pattern in _EXEMPT.items():
+            names = getattr(self, what)
+            for name in names:
+                if not isinstance(name, str) or not pattern.fullmatch(name) or names.count(name) > 1:
+                    cause = f"{what}: {name!r} is none, or is given twice: no API server would start with it"
+                    raise ConfigError.of("PodSecurityDefaults", cause, "give each name once")
         Version.parse(self.version)
 
     @property
@@ -88,7 +110,11 @@ class PodSecurityDefaults(ApiServerPolicy):
             "apiVersion": "pod-security.admission.config.k8s.io/v1",
             "kind": "PodSecurityConfiguration",
             "defaults": defaults,
-            "exemptions": {"usernames": [], "runtimeClasses": [], "namespaces": list(self.exempt)},
+            "exemptions": {
+                "usernames": list(self.exempt_users),
+                "runtimeClasses": list(self.exempt_runtime_classes),
+                "namespaces": list(self.exempt),
+            },
         }
         config = {
             "apiVersion": "apiserver.config.k8s.io/v1",
@@ -116,7 +142,8 @@ class PodSecurityDefaults(ApiServerPolicy):
 
     def checks(self, plane: ControlPlane) -> Checks:
         """See :meth:`ApiServerPolicy.checks`."""
-        if self.enforce != "privileged" and "default" not in self.exempt:
+        asked = "default" not in self.exempt and _ADMINISTRATOR not in self.exempt_users
+        if self.enforce != "privileged" and asked:
             yield Check("a privileged pod is refused where a namespace says nothing", lambda: self._refuses(plane.api))
 
     def _refuses(self, api: Api) -> str:

@@ -24,7 +24,7 @@ from k8sha.objects.identity import Ref, expanded, marked, with_namespaces
 from k8sha.waiting import Check, NotYet
 
 from .api_server import PROGRAMS, nodeless, programs
-from .test_addons import counted, everything, names
+from .test_addons import by, counted, everything, names
 from .test_addons_accepted import ADDONS as SHORT
 from .test_addons_accepted import REQUESTS, mirror
 
@@ -33,6 +33,8 @@ __all__ = ["mirror"]
 pytestmark = pytest.mark.timeout(300, func_only=True)  # without the start of the programs
 
 log = logging.getLogger(__name__)
+_ROOTS = ("Namespace", "CustomResourceDefinition", "DaemonSet", "Deployment", "StatefulSet", "APIService")
+_LEAVES = ("ConfigMap", "ServiceAccount", "ClusterRole", "Role", "StorageClass", "CSIDriver")
 FOUND: list[Path | None] = [*programs()] or [None]
 ADDONS: dict[str, tuple[type[Addon], dict[str, object]]] = {**SHORT, "kube-prometheus": (KubePrometheusStack, {})}
 SETTINGS = NodeSettings(kube_proxy=KubePrometheusStack.KUBE_PROXY)
@@ -75,15 +77,13 @@ def without_hosts(kind: type[Addon]) -> type[Addon]:
 
 @pytest.mark.parametrize("name", ADDONS)
 def test_every_object_is_accepted_and_every_one_removed(plane: ControlPlane, mirror: Mirror, name: str) -> None:
-    """Planned, applied, each object taken by a dry run of its own too, found unchanged by the next plan, removed."""
+    """Planned, applied, each object taken by a dry run of its own too, found unchanged by the next plan. A deleted
+    object and an edited field are found, those alone, and mended. Then all of it is removed."""
     kind, settings = ADDONS[name]
     addon = without_hosts(kind)(plane, mirror=mirror, check_images=False, patience=5, **settings)  # type: ignore[arg-type]
     before = everything(plane)
     fresh, _ = counted(addon, "plan, fresh", addon.plan)
-    try:
-        addon.install()
-    except NotReady as error:
-        log.info("%s: %s", name, error)
+    install(addon)
     again, requests = counted(addon, "plan, nothing to do", addon.plan)
     assert names(again) == []
     assert requests <= REQUESTS.get(name, 20)
@@ -91,6 +91,11 @@ def test_every_object_is_accepted_and_every_one_removed(plane: ControlPlane, mir
     log.info("%s: %d objects planned, %d accepted by a dry run", name, len(fresh.changes) - 1, accepted)
     assert said == []
     assert accepted == len(fresh.changes) - 1
+    wrong = drifted(addon)
+    plan, _ = counted(addon, "plan, drifted", addon.plan)
+    assert sorted(names(plan)) == sorted(wrong)
+    install(addon)
+    assert names(addon.plan()) == []
     counted(addon, "uninstall", evolve(addon, patience=60).uninstall)
 
     def look() -> str:
@@ -100,6 +105,26 @@ def test_every_object_is_accepted_and_every_one_removed(plane: ControlPlane, mir
         return ""
 
     wait_for(Check("everything is as it was", look), timeout=30)
+
+
+def install(addon: Addon) -> None:
+    """Every object is applied, and pods are waited for that can't come."""
+    try:
+        addon.install()
+    except NotReady as error:
+        log.info("%s: %s", addon.name, error)
+
+
+def drifted(addon: Addon) -> list[str]:
+    """Delete one object, and edit a label of another that the manifest sets; the names of both."""
+    api = addon.plane.api
+    items = with_namespaces(expanded(addon.objects()), api.kinds(again=True), addon.namespace)
+    edited = next(item for item in items if item["kind"] not in _ROOTS and item["metadata"].get("labels"))
+    gone = next(item for item in items if item["kind"] in _LEAVES and item != edited)
+    name = next(iter(edited["metadata"]["labels"]))
+    by(addon.plane, "kubectl-edit", api.path_of(edited), {"metadata": {"labels": {name: "edited"}}})
+    api.delete(api.path_of(gone))
+    return [str(Ref.of(item)) for item in (edited, gone)]
 
 
 def dry_run(addon: Addon) -> tuple[int, list[str]]:

@@ -162,7 +162,11 @@ def test_what_is_half_done_is_cleared_and_what_is_to_stay_stays(
     (tmp_path / "kubernetes/ca.crt").write_text("ca")
     for name in CLIENT_FILES:
         (tmp_path / "kubernetes" / name).write_text(name)
-    text = reset(keep=keep).replace("/var/lib/etcd", f"{tmp_path}/data").replace("/etc/cni", f"{tmp_path}/cni")
+    text = (
+        reset("kubeadm join", keep=keep)
+        .replace("/var/lib/etcd", f"{tmp_path}/data")
+        .replace("/etc/cni", f"{tmp_path}/cni")
+    )
     done = sh(tmp_path, f"kubeadm() {{ rm -rf {KUBERNETES}; }}\n{text}", SHELLS[shell])
     assert done.returncode == 0, done.stderr
     left = {str(path.relative_to(tmp_path / "kubernetes")) for path in (tmp_path / "kubernetes").rglob("*.*")}

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from .local import hear_signals
 
 REPOSITORY = Path(__file__).parents[2]
@@ -47,17 +49,22 @@ def test_importing_takes_no_time(record_property: Callable[[str, object], None])
     assert found < BUDGET
 
 
-def test_a_script_that_is_interrupted_ends_as_python_does(tmp_path: Path) -> None:
-    """The library swallows no Ctrl-C: the shell sees 130, whatever was at work on the host ends its step."""
+@pytest.mark.parametrize("plainly", [False, True])
+def test_a_script_that_is_interrupted_ends(tmp_path: Path, plainly: bool) -> None:
+    """The library swallows no Ctrl-C: the shell sees 130, whatever was at work on the host ends its step. With
+    ``script()`` it is a message, and no traceback."""
     gate = tmp_path / "began"
     script = f"""
+import contextlib
 from pathlib import Path
+import k8sha
 from k8sha.hosts import Host
 from k8sha.resources import Command
 from tests.shell.laws import OneStage
 from tests.shell.local import Local
 host = Host("local", "127.0.0.1", ssh=Local(Path({str(tmp_path)!r})))
-OneStage(host, Command("wait", done="echo no", run="touch '{gate}'; sleep 2; touch '{gate}.ended'")).install()
+with k8sha.script() if {plainly} else contextlib.nullcontext():
+    OneStage(host, Command("wait", done="echo no", run="touch '{gate}'; sleep 2; touch '{gate}.ended'")).install()
 """
     process = subprocess.Popen(
         [sys.executable, "-c", script], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, preexec_fn=hear_signals
@@ -70,7 +77,24 @@ OneStage(host, Command("wait", done="echo no", run="touch '{gate}'; sleep 2; tou
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode in (-signal.SIGINT, 130)
-    assert said.rstrip().endswith("KeyboardInterrupt")
+    assert said.rstrip().endswith("run it again" if plainly else "KeyboardInterrupt")
+    assert ("Traceback" in said) is not plainly
     while not Path(f"{gate}.ended").exists():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("statement", "status", "said"),
+    [
+        ("k8sha.Host('A b', '1.2.3.4')", 1, "host name 'A b': is not a DNS name"),
+        ("1 / 0", 1, "Traceback"),
+        ("pass", 0, ""),
+    ],
+)
+def test_a_script_says_what_was_wrong_and_hides_no_mistake(statement: str, status: int, said: str) -> None:
+    text = f"import k8sha\nwith k8sha.script():\n    {statement}\n"
+    done = subprocess.run([sys.executable, "-c", text], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == status
+    assert said in done.stderr
+    assert ("Traceback" in done.stderr) is (said == "Traceback")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from k8sha.components.apiserver import Volume, with_policies
 from k8sha.components.apiserver_change import ApiServerManifest, UnfinishedChange
+from k8sha.components.apiserver_given import NothingByHand
 from k8sha.components.apiserver_host import (
     ApiServerArguments,
     ApiServerPod,
@@ -32,6 +33,7 @@ NAMES = ("192.168.56.100", "master-1", "fd00::1", "localhost")
 POLICIES_SAMPLES: dict[str, Resource] = {
     "api-server-arguments": ApiServerArguments(),
     "api-server-change-unfinished": UnfinishedChange("192.168.56.10"),
+    "api-server-by-hand": NothingByHand(CONFIG),
     "api-server-keys": ApiServerKeys(),
     "api-server-manifest": ApiServerManifest(CONFIG, VERSION, "192.168.56.10", ("192.168.56.11", "192.168.56.12")),
     "api-server-not-encrypted": NotEncrypted(),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from pathlib import Path
 
 import pytest
 
 from k8sha.errors import ConfigError, PreflightError, Unreachable
+from k8sha.etcd.fence import FENCED
+from k8sha.etcd.record import OPEN
 from k8sha.facts import FACTS, Facts
 from k8sha.hosts import SSH, Host
 
@@ -101,6 +105,18 @@ def test_facts_are_what_a_host_printed() -> None:
     assert (towards.name, str(towards.address)) == ("eth1", "192.168.56.22/24")
     assert towards.mac.count(":") == 5
     assert facts.interface_towards("203.0.113.1") is None
+
+
+def test_a_clusters_authority_is_known_by_its_certificate_alone() -> None:
+    """However its lines are broken: kubeadm writes workers' copies anew."""
+    body = base64.b64encode(b"certificate").decode()
+    assert Facts.parse(f"authority {body}\n").authority == hashlib.sha256(b"certificate").hexdigest()
+    assert Facts.parse("authority ?\n").authority == "unreadable"
+    assert Facts.parse("authority \n").authority == ""
+
+
+def test_what_a_restore_leaves_is_looked_for_where_it_leaves_it() -> None:
+    assert f"for path in {OPEN} {FENCED}; do" in FACTS
 
 
 @pytest.mark.parametrize(("listed", "count"), [("0", 1), ("0-3", 4), ("0-3,8", 5), ("1,3,5-6,62-127", 70)])

@@ -12,15 +12,15 @@ import pytest
 from attrs import define, field
 
 from k8sha import Cluster, ClusterSettings, ConfigError, ControlPlane, Endpoint, Host, KubeError, NotYet, Upstream
-from k8sha.components.apiserver_host import ApiServerRuns
+from k8sha.components.apiserver_host import MANIFEST, ApiServerRuns
 from k8sha.components.formation import cluster_configuration
 from k8sha.events import ignore
 from k8sha.kube import Api, Json
 from k8sha.policies import AuditLog, EncryptionAtRest, Namespace, Nodes, PodSecurityDefaults, SampleApp
 from k8sha.policies.audit import DEFAULT_POLICY, policy_problems
-from k8sha.policies.keys import FOLDER, MadeKey, OnlyThese, Rewritten
-from k8sha.policies.namespace import amount
+from k8sha.policies.keys import FOLDER, MadeKey, OnlyThese, Rewritten, ask_etcd
 from k8sha.policies.nodes import TAINTS
+from k8sha.policies.quota import amount
 
 MASTER = Host("master-1", "192.168.56.10")
 
@@ -47,6 +47,28 @@ HEAD = "apiVersion: audit.k8s.io/v1\nkind: Policy\n"
         (HEAD + "rules: [{level: None, verbs: get}]", "verbs is no list"),
         (HEAD + "rules: [{level: None, resources: [secrets]}]", "resources is no list"),
         (HEAD + "rules: [{level: None, resources: [{group: apps/v1}]}]", "group 'apps/v1' is no name"),
+        (HEAD + "rules: [{level: None, resources: [{group: a..b}]}]", "group 'a..b' is no name"),
+        (HEAD + "rules: [{level: None, resources: [{group: 1}]}]", "group 1 is no name"),
+        (HEAD + "rules: [{level: None, resources: [{group: false}]}]", "group False is no name"),
+        (HEAD + "rules: [{level: None, resources: [1]}]", "resources is no list"),
+        (HEAD + "rules: [{level: None, resources: {group: apps}}]", "resources is no list"),
+        (
+            HEAD + "rules: [{level: None, resources: [{group: '', resources: secrets}]}]",
+            "'secrets' is no list of texts",
+        ),
+        (HEAD + "rules: [{level: None, resources: [{resources: [1]}]}]", "resources [1] is no list of texts"),
+        (HEAD + "rules: [{level: None, resources: [{resources: [a], resourceNames: b}]}]", "'b' is no list of texts"),
+        (HEAD + "rules: [{level: None, resources: [{resource: [a]}]}]", "resources: has an unknown field resource"),
+        (HEAD + "rules: [{level: None, users: [1]}]", "users is no list of texts"),
+        (HEAD + "rules: [{level: None, verbs: [on]}]", "verbs is no list of texts"),
+        (HEAD + "rules: [{level: None, nonResourceURLs: /healthz}]", "nonResourceURLs is no list of texts"),
+        (HEAD + "rules: [{level: None, omitStages: Panic}]", "rule 1: omitStages is no list"),
+        (HEAD + "rules: [{level: None, omitManagedFields: 'yes'}]", "rule 1: omitManagedFields 'yes' is neither"),
+        (HEAD + "omitManagedFields: 1\nrules: [{level: None}]", "omitManagedFields 1 is neither"),
+        (HEAD + "metadata: audit\nrules: [{level: None}]", "metadata is no mapping"),
+        (HEAD + "metadata: {name: 1}\nrules: [{level: None}]", "metadata: name 1 is no text"),
+        (HEAD + "metadata: {labels: {a: 1}}\nrules: [{level: None}]", "metadata: labels is no mapping of texts"),
+        (HEAD + "metadata: {nam: a}\nrules: [{level: None}]", "metadata: has an unknown field nam"),
         (HEAD + "rules: [{level: None, resources: [{resourceNames: [a]}]}]", "resourceNames needs resources"),
         (HEAD + "rules: [{level: None, nonResourceURLs: [healthz]}]", "'healthz' does not begin with /"),
         (HEAD + "rules: [{level: None, nonResourceURLs: [/a*b]}]", "has a * before its end"),
@@ -57,6 +79,18 @@ def test_an_audit_policy_that_no_api_server_would_start_with(policy: str, said: 
     with pytest.raises(ConfigError, match="its policy"):
         AuditLog(policy=policy)
     assert any(said in problem for problem in policy_problems(policy))
+
+
+def test_all_that_an_audit_policy_may_have() -> None:
+    """``null`` is what an API server's own reader takes for a field that is not there."""
+    rule = (
+        "{level: Metadata, users: null, userGroups: [a], verbs: [get], namespaces: [''], omitStages: [Panic],"
+        " omitManagedFields: true, resources: [{group: null, resources: ['*/scale', secrets], resourceNames: [b]},"
+        " {group: apps}, {}]}"
+    )
+    more = "metadata: {name: a, labels: {b: c}, creationTimestamp: null}\nomitManagedFields: false\nomitStages: []\n"
+    urls = "{level: None, nonResourceURLs: ['*', /a*], resources: []}"
+    assert list(policy_problems(f"{HEAD}{more}rules: [{rule}, {urls}]")) == []
 
 
 def test_the_default_policy_never_has_bodies() -> None:
@@ -148,24 +182,66 @@ def test_a_given_key_is_not_shown() -> None:
     assert "MDEy" not in repr(plane(policies=(policy,)))
 
 
-def counted(values: list[bytes], told: int | None = None) -> str:
-    """What the shell of :class:`Rewritten` says of an etcd with these values."""
+STACKED = "https://127.0.0.1:2379"
+ELSEWHERE = ",".join(f"https://192.168.56.{last}:2379" for last in (31, 32, 33))
+PKI = "/etc/kubernetes/pki"
+
+
+def asked(script: str, folder: Path, answers: Mapping[str, str], servers: str = STACKED) -> tuple[int, str, str]:
+    """What a script says on a master whose API server has these ``servers``: members by URL, and what each answers to
+    whoever has the API server's certificate. Any other is not there."""
+    flags = {"servers": servers, "cafile": f"{PKI}/etcd/ca.crt"}
+    flags |= {name: f"{PKI}/apiserver-etcd-client.{end}" for name, end in (("certfile", "crt"), ("keyfile", "key"))}
+    manifest = folder / "kube-apiserver.yaml"
+    manifest.write_text("".join(f"    - --etcd-{name}={value}\n" for name, value in flags.items()))
+    known = f"*'--cacert {flags['cafile']} --cert {flags['certfile']} --key {flags['keyfile']} '"
+    cases = "".join(f"{known}{url}/v3/kv/range*) {text} ;;\n" for url, text in answers.items())
+    fake = f"curl() {{ case $* in\n{cases}*) echo 'curl: (7) no answer' >&2; return 7 ;; esac; }}\n"
+    text = fake + script.replace(MANIFEST, str(manifest))
+    done = subprocess.run(["sh", "-eu", "-c", text], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout.strip(), done.stderr
+
+
+def etcd(values: list[bytes], told: int | None = None) -> str:
+    """Shell for what an etcd with these values answers."""
     count = json.dumps({"count": str(len(values) if told is None else told)})
     kvs = [{"key": "a", "value": base64.b64encode(value).decode()} for value in values]
     everything = json.dumps({"kvs": kvs, "count": str(len(values))})
-    fake = f"curl() {{ case $* in *count_only*) echo '{count}' ;; *) echo '{everything}' ;; esac; }}\n"
-    script = fake + Rewritten("secretbox-1")._count()
-    return subprocess.run(["sh", "-eu", "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+    return f"case $* in *count_only*) echo '{count}' ;; *) echo '{everything}' ;; esac"
 
 
-def test_what_etcd_has_is_judged_by_its_first_bytes() -> None:
+def counted(folder: Path, values: list[bytes], told: int | None = None) -> str:
+    """What the shell of :class:`Rewritten` says of an etcd with these values."""
+    exit, out, err = asked(Rewritten("secretbox-1")._count(), folder, {STACKED: etcd(values, told)})
+    assert (exit, err) == (0, "")
+    return out
+
+
+def test_what_etcd_has_is_judged_by_its_first_bytes(tmp_path: Path) -> None:
     new, older = b"k8s:enc:secretbox:v1:secretbox-1:", b"k8s:enc:secretbox:v1:secretbox-12:"
     body = bytes(range(256))
-    assert counted([]) == "0 0"
-    assert counted([new + body, new + body[::-1]]) == "2 0"
-    assert counted([new + body, older + body, b"k8s\0\n" + body]) == "3 2"
-    assert counted([new + body], told=7).startswith("etcd has 7")
+    assert counted(tmp_path, []) == "0 0"
+    assert counted(tmp_path, [new + body, new + body[::-1]]) == "2 0"
+    assert counted(tmp_path, [new + body, older + body, b"k8s\0\n" + body]) == "3 2"
+    assert counted(tmp_path, [new + body], told=7).startswith("etcd has 7")
     assert Rewritten("secretbox-1").diff(b"etcd has 7, and told 1\n")
+
+
+@pytest.mark.parametrize("alive", [31, 33])
+def test_an_etcd_on_hosts_of_its_own_is_asked_at_whichever_member_answers(tmp_path: Path, alive: int) -> None:
+    """With what the API server itself has: a master has no other certificate for it."""
+    new = b"k8s:enc:secretbox:v1:secretbox-1:"
+    answers = {f"https://192.168.56.{alive}:2379": etcd([new, b"k8s\0"])}
+    assert asked(Rewritten("secretbox-1")._count(), tmp_path, answers, ELSEWHERE)[:2] == (0, "2 1")
+    _, out, _ = asked(ask_etcd("/registry/secrets/kube-system/one"), tmp_path, answers, ELSEWHERE)
+    assert base64.b64decode(json.loads(out)["kvs"][0]["value"]) == new
+
+
+def test_an_etcd_of_which_no_member_answers_is_an_error_and_no_secret_counts_as_written(tmp_path: Path) -> None:
+    for script in (Rewritten("secretbox-1")._count(), ask_etcd("/registry/secrets/kube-system/one")):
+        exit, out, err = asked(script, tmp_path, {}, ELSEWHERE)
+        assert (exit, out) == (1, "")
+        assert f"no member of the API server's etcd answers: {ELSEWHERE}" in err
 
 
 @define(eq=False)
@@ -281,7 +357,7 @@ def test_a_quota_below_what_runs_is_refused_with_the_numbers() -> None:
     owner._seen.api = Running(lambda: "", Endpoint("192.168.56.100"))
     quota = {"requests.cpu": "2", "pods": "5"}
     (problem,) = Namespace(owner, called="team", quota=quota, check_images=False).problems()
-    assert "quota of requests.cpu is 2, and what runs in it uses 3" in str(problem)
+    assert "quota of requests.cpu is 2, and what is in it uses 3" in str(problem)
 
 
 def test_a_quota_brings_defaults_and_standards_are_pinned() -> None:

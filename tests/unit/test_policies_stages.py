@@ -11,16 +11,21 @@ import pytest
 from attrs import evolve
 
 from k8sha import ClusterSettings, ControlPlane, Endpoint, Host, Upstream
-from k8sha.components import control_plane
+from k8sha.component import Stages
+from k8sha.components import control_plane, replace
 from k8sha.components.apiserver_change import ApiServerManifest, UnfinishedChange
+from k8sha.components.apiserver_given import NothingByHand
 from k8sha.components.apiserver_host import MANIFEST as PATH
-from k8sha.components.apiserver_host import KubeadmConfig
+from k8sha.components.apiserver_host import KubeadmConfig, NotEncrypted
+from k8sha.components.formation import cluster_configuration
 from k8sha.components.masters import ApiReady
 from k8sha.components.names import CertificateNames
+from k8sha.components.replace import replacement
 from k8sha.components.serving import NamesServed, ServingCertificate
 from k8sha.policies import AuditLog, EncryptionAtRest
+from k8sha.policies.keys import FOLDER, config_path
 from k8sha.report import Outcome
-from k8sha.resources import Resource
+from k8sha.resources import File, Resource
 from k8sha.stage import Stage
 
 from .policies_samples import CONFIG, VERSION
@@ -46,6 +51,12 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> None:
         return (yield Stage("prepare masters", dict.fromkeys(hosts, looks)))
 
     monkeypatch.setattr(control_plane, "node_stages", looks)
+    monkeypatch.setattr(control_plane, "node_requirements", lambda *_, **__: {})
+
+
+def made(**given: object) -> ControlPlane:
+    endpoint = Endpoint("192.168.56.100")
+    return ControlPlane(hosts=MASTERS, endpoint=endpoint, version="1.33.13", source=Upstream(), **given)  # type: ignore[arg-type]
 
 
 def stages(
@@ -55,22 +66,29 @@ def stages(
     **given: object,
 ) -> list[Stage]:
     """All stages on masters that are done, with these manifests and certificates."""
-    endpoint = Endpoint("192.168.56.100")
-    plane = ControlPlane(hosts=MASTERS, endpoint=endpoint, version="1.33.13", source=Upstream(), **given)  # type: ignore[arg-type]
-    steps, found = plane.stages(), []
-    step = next(steps)
+    told = {
+        host.name: {
+            "arguments of the API server": manifests.get(host.name, HEAD),
+            "state of the control plane": "none" if host.name == lost else "done",
+            "settings in force": _lines(manifests.get(host.name, HEAD)),
+            "names of the API server": certificates.get(host.name, ""),
+        }
+        for host in MASTERS
+    }
+    return carried_out(made(**given).stages(), told)
+
+
+def carried_out(steps: Stages, told: Mapping[str, Mapping[str, str]]) -> list[Stage]:
+    """All stages, on hosts that tell this of these resources and nothing of others."""
+    step, found = next(steps), []
     while True:
         assert isinstance(step, Stage)
         found.append(step)
-        seen = []
-        for host, resources in step.work.items():
-            told = {
-                "arguments of the API server": manifests.get(host.name, HEAD),
-                "state of the control plane": "none" if host.name == lost else "done",
-                "settings in force": _lines(manifests.get(host.name, HEAD)),
-                "names of the API server": certificates.get(host.name, ""),
-            }
-            seen += [(host.name, resource.key, told.get(resource.key, "").encode()) for resource in resources]
+        seen = [
+            (host.name, resource.key, told.get(host.name, {}).get(resource.key, "").encode())
+            for host, resources in step.work.items()
+            for resource in resources
+        ]
         try:
             step = steps.send(Outcome(tuple(seen)))
         except StopIteration:
@@ -89,6 +107,27 @@ def names(found: list[Stage]) -> list[str]:
 def test_no_policy_costs_no_stage() -> None:
     assert names(stages({}))[-1] == "administrator's kubeconfig"
     assert "API servers" in names(stages({}, policies=(AuditLog(),)))
+
+
+def test_what_is_asked_of_masters_before_the_first_change() -> None:
+    """An encryption of one's own is no leftover of a policy's; what a run makes anew must have nothing by hand."""
+
+    def asked(**given: object) -> set[type]:
+        return {type(need) for needs in made(**given).requirements().values() for need in needs}
+
+    assert {NotEncrypted, NothingByHand} <= asked()
+    assert NotEncrypted not in asked(policies=(EncryptionAtRest(),))
+    own = ClusterSettings(api_server={"encryption-provider-config": "/etc/kubernetes/own.yaml"})
+    assert NotEncrypted not in asked(cluster=own)
+    assert NotEncrypted in asked(policies=(AuditLog(),))
+
+
+def test_what_is_made_anew_for_ones_own_arguments_must_have_nothing_by_hand_either() -> None:
+    """An argument that was declared and is not any more is one by hand as well."""
+    config = cluster_configuration(made(cluster=ClusterSettings(api_server={"v": "4"})))
+    need, own = NothingByHand(config), "    - --oidc-issuer-url=https://id.example.org\n"
+    assert not need.diff(f"{HEAD}    - --v=4\n{own}".encode()), "nothing is made anew"
+    assert "--oidc-issuer-url" in str(need.diff(f"{HEAD}{own}".encode()))
 
 
 def test_arguments_of_ones_own_are_no_leftovers() -> None:
@@ -165,6 +204,32 @@ def test_a_master_that_joins_while_policies_change_finds_the_files_that_it_is_to
     ((record,),) = next(stage for stage in bare if stage.name == names(found)[at]).work.values()
     assert "encryption-provider-config" not in str(record.config)  # type: ignore[attr-defined]
     assert names(found)[at] not in names(stages({}, policies=policies)) + names(stages({}, lost="master-3"))
+
+
+def test_a_replacement_finds_the_files_that_it_is_told_of_before_the_dead_one_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The policies have changed since kubeadm's record was written, and a rotation has begun: one file that the record
+    names and the new host has not, and its API server would never start, with the old member removed already."""
+    monkeypatch.setattr(replace, "node_stages", lambda *_, **__: ())
+    spare, policies = Host("spare-1", "192.168.56.30"), (AuditLog(), EncryptionAtRest(generation=2))
+    order = ("secretbox-1", "secretbox-2", "identity")
+    manifest = f"{HEAD}    - --audit-policy-file=/old\n    - --encryption-provider-config={config_path(order)}\n"
+    exchange = replacement(made(policies=policies), MASTERS[0], spare, balancers=(), powered_off=True)
+    assert exchange.prepare is not None
+    keys = f"manifest\nconfig {config_path(order)}\nkey {FOLDER}/secretbox-1.key\nkey {FOLDER}/secretbox-2.key"
+    told = {host.name: {"arguments of the API server": manifest, "keys of the API server": keys} for host in MASTERS}
+    told["master-2"]["API server as it is seen from here"] = "(no answer)\n"
+    told["master-3"]["API server as it is seen from here"] = "ok\n"
+    found = carried_out(exchange.prepare(), told)
+    brought = {resource.path for stage in found for resource in stage.work.get(spare, ()) if isinstance(resource, File)}
+    ((host, (record,)),) = found[-1].work.items()
+    assert host.name == "master-3"  # the first whose API server is ready
+    assert isinstance(record, KubeadmConfig)
+    extra = {item["name"]: item["value"] for item in record.config["apiServer"]["extraArgs"]}  # type: ignore[index]
+    assert extra["audit-policy-file"] == AuditLog().path
+    assert extra["encryption-provider-config"] == config_path(order)
+    assert {extra["audit-policy-file"], extra["encryption-provider-config"]} <= brought
 
 
 class Master:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import time
 
 import pytest
 
+from k8sha.components.belonging import strangers
 from k8sha.components.node import NodeSettings, node_problems, node_requirements
 from k8sha.distros import Debian
 from k8sha.endpoint import Endpoint
 from k8sha.errors import ConfigError
+from k8sha.etcd.member import EtcdSettings
+from k8sha.etcd.preflight import member_problems
 from k8sha.hosts import Host
 from k8sha.preflight import NAMES, host_problems
 from k8sha.resources.reach import AptPackagesAtHand, DnfPackagesAtHand, Reachable
@@ -291,3 +295,40 @@ def test_a_node_that_has_joined_is_not_asked() -> None:
         assert "/etc/kubernetes/kubelet.conf" in head
         assert "exit 0" in head
         assert rest
+
+
+AUTHORITY, OTHER = (base64.b64encode(text).decode() for text in (b"ours", b"theirs"))
+
+
+def test_nothing_is_installed_while_a_restore_is_half_way() -> None:
+    """What it has stopped would be started, and what it has moved away would be taken for missing."""
+    hosts = [node("master-1", 10), node("master-2", 11, restore="/var/lib/k8sha/restore/open")]
+    (told,) = causes(*hosts, skip=NAMES)
+    assert told.startswith("master-2: a restore of etcd is half-way (/var/lib/k8sha/restore/open is there)")
+    assert "undo()" in told
+    assert any("half-way" in str(problem) for problem in member_problems(hosts, EtcdSettings()))
+
+
+@pytest.mark.parametrize(
+    ("masters", "workers", "said"),
+    [
+        (("", "", ""), ("",), []),
+        ((AUTHORITY, "", AUTHORITY), (AUTHORITY, ""), []),
+        ((AUTHORITY, OTHER, ""), (), ["masters are nodes of 2 clusters: master-1 (authority"]),
+        ((AUTHORITY, "", ""), (OTHER,), ["worker-20: is a node of another cluster"]),
+        (("", "", ""), (OTHER,), ["none of the masters is in one"]),
+    ],
+)
+def test_a_node_of_another_cluster_is_never_taken_for_ours(
+    masters: tuple[str, ...], workers: tuple[str, ...], said: list[str]
+) -> None:
+    def hosts(kind: str, first: int, authorities: tuple[str, ...]) -> list[Host]:
+        given = enumerate(authorities, 1 if kind == "master" else first)
+        return [node(f"{kind}-{number}", first + number, authority=text) for number, text in given]
+
+    plane = hosts("master", 9, masters)
+    found = [str(problem) for problem in strangers(plane, hosts("worker", 20, workers) if workers else ())]
+    assert len(found) == len(said)
+    for problem, words in zip(found, said, strict=True):
+        assert words in problem
+        assert "kubeadm reset" in problem

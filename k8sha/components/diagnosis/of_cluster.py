@@ -118,7 +118,8 @@ def _servers(seen: Symptoms) -> Iterator[Finding]:
                 host.name,
                 "files of its control plane are missing",
                 host.missing,
-                "put them back; if they are lost, replace() the master by a blank host",
+                "put them back, or have kubeadm make them anew (docs/diagnose.md); if a restore has moved them away, "
+                "finish it or take it back; if the data are lost as well, replace() the master by a blank host",
             )
         if host.api not in ("ok", ""):
             container = host.containers.get("kube-apiserver", "")
@@ -136,7 +137,7 @@ def _servers(seen: Symptoms) -> Iterator[Finding]:
                     host.name,
                     f"{part} does not run: {host.containers.get(part, 'there is no container')}",
                     host.last(part)[-3:],
-                    "install() puts its manifest back where that is missing",
+                    "put its manifest back where that is missing (docs/diagnose.md)",
                 )
 
 

@@ -33,5 +33,14 @@ while read -r index name family address rest; do
 done <<END
 $addresses
 END
+if [ -e /etc/kubernetes/kubelet.conf ]; then
+  authority=
+  if { while read -r line; do
+    case $line in -----BEGIN*) authority=;; -----END*) break;; *) authority=$authority$line;; esac
+  done </etc/kubernetes/pki/ca.crt; } 2>/dev/null; then printf 'authority %s\n' "$authority"; fi
+fi
+for path in /var/lib/k8sha/restore/open /etc/kubernetes/k8sha-fenced; do
+  if [ -e "$path" ]; then printf 'restore %s\n' "$path"; fi
+done
 clock=$(date +%s.%N)
 printf 'clock %s\n' "$clock"
