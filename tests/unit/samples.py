@@ -12,7 +12,7 @@ from k8sha.addons.host_routes import NodeReady
 from k8sha.addons.storage import NfsAnswers
 from k8sha.components.etcd import StackedEtcdHealthy
 from k8sha.components.leaving import Fenced, NodeDrained, NodesForgotten
-from k8sha.components.masters import ApiReady, MasterState
+from k8sha.components.masters import ApiReady, MasterFiles, MasterState
 from k8sha.components.membership import MemberSeen, MembersOnly, MembersRemoved, ServerSeen, WhatIsThere
 from k8sha.components.names import CertificateNames
 from k8sha.etcd.access import Access
@@ -152,6 +152,7 @@ SAMPLES: dict[str, Resource] = {
     "in-rotation": InRotation(HAProxy(), "master-1", False),
     "kubelet": Kubelet(),
     "link": Link("/etc/systemd/system/zram.swap", "/dev/null"),
+    "master-files": MasterFiles(),
     "master-server-seen": ServerSeen("192.168.56.10"),
     "master-state-etcd-elsewhere": MasterState(stacked=False),
     "what-is-there-etcd-elsewhere": WhatIsThere(stacked=False),
