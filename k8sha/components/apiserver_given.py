@@ -65,10 +65,7 @@ class NothingByHand(Requirement):
         spec, server = spec_of(seen), self.config["apiServer"]
         if spec is None or not isinstance(server, Mapping):
             return Diff()
-        wanted = arguments_of(server.get("extraArgs"))
-        found = flags_of(spec["containers"][0]["command"])
-        left = any(policy_argument(name) and name not in wanted for name in found)
-        if not (left or manifest_lines(spec, server)):
+        if not manifest_lines(spec, server):
             return Diff()
-        lost = by_hand(found, wanted)
+        lost = by_hand(flags_of(spec["containers"][0]["command"]), arguments_of(server.get("extraArgs")))
         return Diff(tuple(f"its API server has {each}, which nobody declares, and would lose it" for each in lost))

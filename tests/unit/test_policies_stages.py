@@ -17,6 +17,7 @@ from k8sha.components.apiserver_change import ApiServerManifest, UnfinishedChang
 from k8sha.components.apiserver_given import NothingByHand
 from k8sha.components.apiserver_host import MANIFEST as PATH
 from k8sha.components.apiserver_host import KubeadmConfig, NotEncrypted
+from k8sha.components.formation import cluster_configuration
 from k8sha.components.masters import ApiReady
 from k8sha.components.names import CertificateNames
 from k8sha.components.replace import replacement
@@ -126,6 +127,14 @@ def test_what_stands_there_by_hand_counts_where_a_manifest_is_to_be_made_anew() 
     assert NothingByHand(CONFIG).diff(manifest)
     assert not NothingByHand({"apiServer": {}}).diff(manifest)
     assert NothingByHand({"apiServer": {}}).diff(manifest + b"    - --audit-log-maxage=30\n")
+
+
+def test_what_is_made_anew_for_ones_own_arguments_must_have_nothing_by_hand_either() -> None:
+    """An argument that was declared and is not any more is one by hand as well."""
+    config = cluster_configuration(made(cluster=ClusterSettings(api_server={"v": "4"})))
+    need, own = NothingByHand(config), "    - --oidc-issuer-url=https://id.example.org\n"
+    assert not need.diff(f"{HEAD}    - --v=4\n{own}".encode()), "nothing is made anew"
+    assert "--oidc-issuer-url" in str(need.diff(f"{HEAD}{own}".encode()))
 
 
 def test_arguments_of_ones_own_are_no_leftovers() -> None:
