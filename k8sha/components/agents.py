@@ -257,22 +257,22 @@ class AgentsRun(Condition):
         if _SILENT.encode() in seen:
             return Diff.of(_SILENT)
         nodes, pods = _nodes_in(seen), _pods_in(seen)
-        dead = {name for name, ready in nodes.items() if not ready and name not in self.nodes}
+        live = {name for name, ready in nodes.items() if ready or name in self.nodes}
         lines = [f"{name} is not Ready" for name in self.nodes if not nodes.get(name)]
         for each in _agents(seen):
-            if not self._whole(each, dead, {pod for pod in pods if _owns(each, pod)}):
+            if not self._whole(each, live, len(nodes) - len(live), {pod for pod in pods if _owns(each, pod)}):
                 lines.append(f"{each.namespace}/{each.name}: {each.available} of {each.wanted} run")
         return Diff(tuple(lines))
 
-    def _whole(self, agent: _Agent, dead: set[str], pods: set[_Pod]) -> bool:
+    def _whole(self, agent: _Agent, live: set[str], dead: int, pods: set[_Pod]) -> bool:
         if agent.mark != self.id or not agent.seen:
             return False
         if agent.wanted == agent.fresh == agent.available:
             return True
-        lost = len(dead) if agent.kind == "daemonset" else sum(pod.node in dead for pod in pods)
-        left = {pod for pod in pods if pod.node and pod.node not in dead}
-        renewed = all(pod.mark == self.id and pod.ready and not pod.ends for pod in left)
-        return bool(dead) and renewed and agent.available >= agent.wanted - lost
+        placed = {pod for pod in pods if pod.node}
+        lost = dead if agent.kind == "daemonset" else sum(pod.node not in live for pod in placed)
+        renewed = all(pod.mark == self.id and pod.ready and not pod.ends for pod in placed if pod.node in live)
+        return bool(lost) and renewed and agent.available >= agent.wanted - lost
 
     def absent(self, seen: bytes) -> tuple[str, ...]:
         """The nodes whose kubelet was not started anew: none of ``nodes``."""

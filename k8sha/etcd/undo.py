@@ -230,7 +230,7 @@ def _record(standing: dict[Host, Standing]) -> tuple[Record, bool]:
         cause = "no restore is to be taken back here: no old data are kept"
         if last is not None and _undone(last, standing):
             cause = f"the last restore ({last.id}, from {last.source}) was taken back already: there is nothing to undo"
-        raise PreflightError([Problem("etcd", cause, "restore() a backup from before it")])
+        raise PreflightError([Problem("etcd", cause, "to go back otherwise, restore() a snapshot")])
     return record, True
 
 

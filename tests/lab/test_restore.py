@@ -84,6 +84,8 @@ def test_it_can_be_taken_back(story: Story) -> None:
     assert undone.serving
     assert story.holds() == {"old", "late"}
     sees_everything(story.etcd)
+    with pytest.raises(PreflightError, match="was taken back already"):
+        story.etcd.undo()
     story.etcd.accept()
     assert do(story.members[0], f"ls {DATA}").split() == ["member"]
 
