@@ -5,7 +5,6 @@ An API server reads its serving certificate again by itself when the files chang
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -69,43 +68,23 @@ mv -fT {new_certificate} {certificate}
 sync {pki}
 rm -f {mark}"""
 
-_NAMES = bytes.fromhex("0603551d11")
-"""How a certificate's extension begins that has its names (2.5.29.17, in DER)."""
-
-_DNS, _ADDRESS, _CRITICAL = 0x82, 0x87, 0x01
-
-
-def _value(der: bytes) -> tuple[bytes, bytes]:
-    """The first value's content, and what follows it. Raises IndexError where there is none."""
-    size, at = der[1], 2
-    if size & 0x80:
-        at += size & 0x7F
-        size = int.from_bytes(der[2:at])
-    return der[at : at + size], der[at + size :]
-
 
 def certificate_names(text: str) -> tuple[str, ...] | None:
     """DNS names and addresses that the first certificate (PEM) in a text is for; None where there is no certificate."""
-    found = re.search("-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", text, re.DOTALL)
-    try:
-        der = base64.b64decode(found[1]) if found else b""
-        _, extension, rest = der.partition(_NAMES)
-        if not der or not extension:
-            return () if der else None
-        if rest[0] == _CRITICAL:
-            _, rest = _value(rest)
-        listed, _ = _value(_value(rest)[0])
-        names = []
-        while listed:
-            kind = listed[0]
-            value, listed = _value(listed)
-            if kind == _DNS:
-                names.append(value.decode("ascii", "replace").lower())
-            elif kind == _ADDRESS:
-                names.append(str(ipaddress.ip_address(value)))
-    except (ValueError, IndexError):  # also what base64 makes of nonsense
+    from cryptography import x509  # paramiko has loaded it by now
+
+    found = re.search("-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", text, re.DOTALL)
+    if found is None:
         return None
-    return tuple(names)
+    try:
+        extensions = x509.load_pem_x509_certificate(found[0].encode()).extensions
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    except ValueError:
+        return None
+    addresses = (str(address) for address in names.get_values_for_type(x509.IPAddress))
+    return (*(name.lower() for name in names.get_values_for_type(x509.DNSName)), *addresses)
 
 
 def _plain(name: str) -> str:

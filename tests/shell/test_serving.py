@@ -38,8 +38,10 @@ def master(tmp_path: Path) -> Path:
     (tmp_path / "bin/kubeadm").chmod(0o755)
     for name in ("admin.conf", "pki/ca.crt", "pki/ca.key", "pki/apiserver.key"):
         (tmp_path / name).write_text("old")
-    old = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
-    (tmp_path / "pki/apiserver.crt").write_text(old)
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "/dev/null")
+    names = ("-subj", "/CN=kube-apiserver", "-addext", "subjectAltName=DNS:old.example.org")
+    out = ("-out", str(tmp_path / "pki/apiserver.crt"))
+    subprocess.run(["openssl", "req", "-x509", *key, *names, *out], check=True, capture_output=True)
     return tmp_path
 
 
