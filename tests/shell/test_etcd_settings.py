@@ -48,7 +48,7 @@ def serve(given: dict[str, str], log: Path) -> list[str]:
         process = subprocess.Popen([ETCD], env=given, stdout=file, stderr=file)
     try:
         end = time.monotonic() + 20
-        while "ready to serve client requests" not in log.read_text():
+        while "serving client traffic securely" not in log.read_text():
             assert process.poll() is None, log.read_text()[-2000:]
             assert time.monotonic() < end, log.read_text()[-2000:]
             time.sleep(0.1)  # nothing tells us
