@@ -55,7 +55,8 @@ if [ -e /etc/kubernetes/kubelet.conf ]; then
     case $line in -----BEGIN*) authority=;; -----END*) break;; *) authority=$authority$line;; esac
   done </etc/kubernetes/pki/ca.crt; } 2>/dev/null; then printf 'authority %s\\n' "$authority"; fi
 fi
-for path in /var/lib/k8sha/restore/open /etc/kubernetes/k8sha-fenced; do
+for path in /var/lib/k8sha/restore/open/fencing /var/lib/k8sha/restore/open/exchanged \\
+  /var/lib/k8sha/restore/open/undoing /etc/kubernetes/k8sha-fenced; do
   if [ -e "$path" ]; then printf 'restore %s\\n' "$path"; fi
 done
 clock=$(date +%s.%N)
@@ -97,7 +98,7 @@ class Facts:
     authority: str = ""
     """The sha256 of the certificate authority of the cluster that the host is a node of; empty where it is of none."""
     restore: str = ""
-    """What a restore that has begun and not ended left there, a path; empty where there is none."""
+    """What a restore that has begun to stop things, and has not ended, left there, a path; empty where there is none."""
     interfaces: tuple[Interface, ...] = ()
 
     @property

@@ -37,5 +37,11 @@ def test_whose_node_a_host_is_and_whether_a_restore_is_half_way(tmp_path: Path, 
     assert known == read(tmp_path, shell).authority != ""
     (pki / "ca.crt").unlink()
     assert read(tmp_path, shell).authority == ""
+    left = tmp_path / "var/lib/k8sha/restore/open"
+    left.mkdir(parents=True)
+    assert read(tmp_path, shell).restore == ""  # made ready, and nothing stopped yet
+    (left / "fencing").write_text("")
+    assert read(tmp_path, shell).restore == f"{left}/fencing"
+    (left / "fencing").unlink()
     (tmp_path / "etc/kubernetes/k8sha-fenced").mkdir()
     assert read(tmp_path, shell).restore == f"{tmp_path}/etc/kubernetes/k8sha-fenced"

@@ -39,7 +39,8 @@ if [ -e /etc/kubernetes/kubelet.conf ]; then
     case $line in -----BEGIN*) authority=;; -----END*) break;; *) authority=$authority$line;; esac
   done </etc/kubernetes/pki/ca.crt; } 2>/dev/null; then printf 'authority %s\n' "$authority"; fi
 fi
-for path in /var/lib/k8sha/restore/open /etc/kubernetes/k8sha-fenced; do
+for path in /var/lib/k8sha/restore/open/fencing /var/lib/k8sha/restore/open/exchanged \
+  /var/lib/k8sha/restore/open/undoing /etc/kubernetes/k8sha-fenced; do
   if [ -e "$path" ]; then printf 'restore %s\n' "$path"; fi
 done
 clock=$(date +%s.%N)
