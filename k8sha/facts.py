@@ -98,7 +98,7 @@ class Facts:
     authority: str = ""
     """The sha256 of the certificate authority of the cluster that the host is a node of; empty where it is of none."""
     restore: str = ""
-    """What a restore that has begun to stop things, and has not ended, left there, a path; empty where there is none."""
+    """What a restore left there that has stopped something and has not ended, a path; empty where there is none."""
     interfaces: tuple[Interface, ...] = ()
 
     @property
