@@ -1,0 +1,154 @@
+"""What is asked for later, of a cluster that runs: another name for the API, another argument of its servers, settings
+that stay as they are; and a restore while machines are off. Figures are logged: ``-o log_cli=true
+-o log_cli_level=INFO``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from acceptance.vagrant import Lab
+from k8sha import Cluster, ClusterSettings, ControlPlane, Folder, Host, LoadBalancer, VerifyError, Workers
+from k8sha.kube import Json
+
+from .conftest import whole
+
+pytestmark = pytest.mark.timeout(600)
+
+log = logging.getLogger(__name__)
+NAME = "api.later.example"
+
+
+def changed(cluster: Cluster, **settings: object) -> Cluster:
+    """The module of the same cluster, with other settings of the cluster or (``kubelet``) of its nodes."""
+    plain = cluster.of(ControlPlane)[0]
+    if "kubelet" in settings:
+        node = evolve(plain.settings, kubelet={**plain.settings.kubelet, **settings.pop("kubelet")})  # type: ignore[dict-item]
+        plain = evolve(plain, settings=node)
+    plane = evolve(plain, cluster=ClusterSettings(**settings))  # type: ignore[arg-type]
+    made = []
+    for part in cluster.components:
+        if isinstance(part, ControlPlane):
+            made.append(plane)
+            continue
+        if hasattr(part, "plane"):
+            part = evolve(part, plane=plane)
+        if hasattr(part, "workers"):
+            part = evolve(part, workers=tuple(each for each in made if isinstance(each, Workers)))
+        made.append(part)
+    return Cluster(*made)
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    log.info("%s: %.1f s, load %.1f", what, time.monotonic() - began, os.getloadavg()[0])
+
+
+def served(host: Host) -> str:
+    shown = f"openssl s_client -connect {host.address}:6443 </dev/null 2>/dev/null"
+    text = f"{shown} | openssl x509 -noout -ext subjectAltName"
+    return host.read(text)[0][1].decode()
+
+
+def test_another_name_and_another_argument_reach_every_master(cluster: Cluster, plane: ControlPlane) -> None:
+    more = changed(cluster, extra_sans=(NAME,), api_server={"v": "1"}.items())
+    with more:
+        plan = more.plan()
+        assert NAME in str(plan)
+        assert "--v=1" in str(plan)
+        with timed("another name and another argument, three masters"):
+            more.install()
+        assert not more.plan(), str(more.plan())
+        whole(more)
+    for host in plane.hosts:
+        assert NAME in served(host)
+        assert "--v=1" in host.read("cat /etc/kubernetes/manifests/kube-apiserver.yaml")[0][1].decode()
+    with changed(cluster, extra_sans=(NAME,), api_server={"v": "1"}.items()) as again:
+        assert again.install().changed == ()
+
+
+def test_a_setting_that_stays_as_it_is_is_told(cluster: Cluster) -> None:
+    """What kubeadm writes down once: the plan notes it, and verify() is not content."""
+    with changed(cluster, extra_sans=(NAME,), api_server={"v": "1"}.items(), kubelet={"maxPods": 77}) as other:
+        plan = other.plan()
+        assert not plan.changes
+        assert any("maxPods" in text and "77" in text for text in plan.warnings), plan.warnings
+        with pytest.raises(VerifyError, match="maxPods"):
+            other.verify()
+
+
+def objects(plane: ControlPlane) -> set[str]:
+    found: list[Json] = plane.api.get("/api/v1/namespaces/default/configmaps")["items"]
+    return {item["metadata"]["name"] for item in found}
+
+
+def write(plane: ControlPlane, name: str) -> None:
+    plane.api.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": "default"},
+            "data": {"a": "b"},
+        }
+    )
+
+
+def test_a_dead_worker_does_not_hold_a_restore_up(
+    cluster: Cluster, plane: ControlPlane, lab: Lab, tmp_path: Path
+) -> None:
+    """Its node is in the snapshot, and no kubelet answers for it: the result names it, and the rest is whole."""
+    workers = cluster.of(Workers)[0].hosts
+    dead = workers[-1]
+    write(plane, "before")
+    backup = plane.backup([Folder(tmp_path)])
+    write(plane, "after")
+    lab.power_off(dead.name)
+    try:
+        with timed("restore with a dead worker"):
+            done = plane.restore(backup, workers=workers[:-1])
+        plane.api.close()
+        assert dead.name in done.absent
+        assert dead.name in str(done)
+        assert {"before"} <= objects(plane)
+        assert "after" not in objects(plane)
+        with timed("undo with a dead worker"):
+            back = plane.undo(workers=workers[:-1])
+        plane.api.close()
+        assert dead.name in back.absent
+        assert {"before", "after"} <= objects(plane)
+    finally:
+        lab.power_on(dead.name)
+    whole(cluster, within=300)
+    plane.accept(workers=workers)
+
+
+def test_a_master_that_is_off_is_left_out_of_a_restore(
+    cluster: Cluster, plane: ControlPlane, lab: Lab, tmp_path: Path
+) -> None:
+    """It comes back blank and joins anew; the cluster is whole then."""
+    workers = cluster.of(Workers)[0].hosts
+    off = plane.hosts[-1]
+    write(plane, "kept")
+    backup = plane.backup([Folder(tmp_path)])
+    lab.power_off(off.name)
+    with timed("restore with a master off"):
+        done = plane.restore(backup, workers=workers, powered_off=[off])
+    plane.api.close()
+    assert (done.left_out, off.name in done.absent) == ((off.name,), True)
+    assert "kept" in objects(plane)
+    lab.recreate(off.name)
+    with timed("replaced by a blank machine"):
+        plane.replace(off, off, balancers=cluster.of(LoadBalancer))
+    whole(cluster, within=300)
+    cluster.install()
+    assert not cluster.plan(), str(cluster.plan())
