@@ -23,7 +23,8 @@ def known_lines(path: str, place: str) -> tuple[str, ...]:
     """A host's lines, in their order; its place is ``[address]:port`` where the port is not 22. None where there is no
     such file. Raises OSError where it can't be read.
 
-    Marked lines (``@revoked``, ``@cert-authority``) are nobody's, and patterns are not understood: as with paramiko.
+    Marked lines (``@cert-authority``) are nobody's, and patterns are not understood: as with paramiko. A key that is
+    ``@revoked``, for whichever host, is nobody's either.
     """
     with _reading:
         plain, hashed = _read(path, os.stat(path).st_mtime_ns if os.path.exists(path) else 0)
@@ -37,8 +38,11 @@ def _read(path: str, stamp: int) -> tuple[dict[str, list[tuple[int, str]]], list
     plain: dict[str, list[tuple[int, str]]] = {}
     hashed: list[tuple[str, int, str]] = []
     lines = Path(path).read_text(errors="replace").splitlines() if stamp else []
+    revoked = {tuple(line.split()[2:4]) for line in lines if line.split()[:1] == ["@revoked"]}
     for number, line in enumerate(map(str.strip, lines)):
         names = line.partition(" ")[0]
+        if tuple(line.split()[1:3]) in revoked:
+            continue
         if names.startswith("|1|"):
             hashed.append((names, number, line))
         elif names[:1] not in ("#", "@", ""):

@@ -30,7 +30,9 @@ def file(tmp_path: Path) -> Path:
         f"{hashed('192.168.56.11')} {KEY}2\n"
         f"[192.168.56.10]:2222 {KEY}3\n"
         f"  192.168.56.11 {KEY}4\n"
-        f"@revoked 192.168.56.12 {KEY}5\n"
+        f"@revoked * {KEY}5\n"
+        f"192.168.56.12 {KEY}5\n"
+        f"{hashed('192.168.56.12')} {KEY}5 a comment\n"
         "|1|damaged 192.168.56.12\n|1|äöü|ß x\n"
         f"{hashed('192.168.56.10')} {KEY}6\n"
     )
@@ -51,6 +53,7 @@ def file(tmp_path: Path) -> Path:
     ],
 )
 def test_a_line_is_the_hosts_whose_name_it_has(file: Path, place: str, keys: str) -> None:
+    """Unless its key is revoked, also where it is listed as well: somebody has lost it."""
     assert [line[-1] for line in known_lines(str(file), place)] == list(keys)
 
 
