@@ -59,6 +59,7 @@ cat >{folder}/config.yaml <<'END'
 {config}END
 kubeadm init phase certs apiserver --config {folder}/config.yaml >/dev/null
 cp -p {folder}/apiserver.crt {new_certificate}
+chmod 0644 {new_certificate}
 cp -p {folder}/apiserver.key {new_key}
 mkdir -p {state}
 touch {mark}

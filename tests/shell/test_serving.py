@@ -25,7 +25,6 @@ folder=$(sed -n 's/^certificatesDir: //p' "$6")
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 9 -subj /CN=kube-apiserver \\
   -addext subjectAltName=DNS:api.example.org,IP:192.168.56.100 -keyout "$folder/apiserver.key" \\
   -out "$folder/apiserver.crt" 2>/dev/null
-chmod 0644 "$folder/apiserver.crt"
 """
 
 
