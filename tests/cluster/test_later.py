@@ -109,6 +109,7 @@ def test_a_dead_worker_does_not_hold_a_restore_up(
     """Its node is in the snapshot, and no kubelet answers for it: the result names it, and the rest is whole."""
     workers = cluster.of(Workers)[0].hosts
     dead = workers[-1]
+    cluster.install()  # kubeadm's record has another name by now
     write(plane, "before")
     backup = plane.backup([Folder(tmp_path)])
     write(plane, "after")
