@@ -54,9 +54,11 @@ class Scheduled:
         (folder / "config/pki").mkdir(parents=True)
         (folder / "config/pki/ca.key").write_text("a key\n")
 
-    def run(self) -> subprocess.CompletedProcess[str]:
+    def run(self, *, room: int | None = None) -> subprocess.CompletedProcess[str]:
+        """Once, on a disk on which no file becomes larger than ``room`` pieces of 512 bytes."""
         (self.folder / "clock").write_text(f"@{int(self.now.timestamp())}")
-        return subprocess.run(["sh", self.script], capture_output=True, text=True, check=False)
+        full = "" if room is None else f"trap '' XFSZ; ulimit -f {room}; "
+        return subprocess.run(["sh", "-c", f"{full}exec sh {self.script}"], capture_output=True, text=True, check=False)
 
     def kept(self) -> dict[str, str]:
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in self.copies.glob("*.tar")}
@@ -129,6 +131,22 @@ def test_30_days_of_failing_backups_remove_none_that_is_good(scheduled: Schedule
     after = scheduled.kept()
     assert len(after) == KEEP
     assert sorted(before)[1:] == sorted(after)[:-1]
+
+
+@pytest.mark.parametrize("room", [1, 16, 40, 64, 70, 79])
+def test_a_disk_that_fills_up_while_it_is_written_costs_no_good_copy(scheduled: Scheduled, room: int) -> None:
+    """In the snapshot, or in the archive, which is larger: nothing half-written counts, and the next run is as ever."""
+    good_runs(scheduled, KEEP + 1)
+    before = scheduled.kept()
+    (largest,) = {path.stat().st_size for path in scheduled.copies.glob("*.tar")}
+    assert largest > room * 512
+    scheduled.now += timedelta(hours=12)
+    done = scheduled.run(room=room)
+    assert done.returncode != 0
+    assert scheduled.kept() == before
+    assert not [path.name for path in scheduled.copies.iterdir() if path.name.startswith(".making")]
+    good_runs(scheduled, 1)
+    assert len(scheduled.kept().keys() - before.keys()) == 1
 
 
 def test_a_copy_that_went_bad_counts_as_none(scheduled: Scheduled) -> None:
