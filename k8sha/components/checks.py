@@ -57,7 +57,7 @@ def control_plane_checks(plane: ControlPlane) -> Iterator[Check]:
     pods = STATIC_PODS if plane.etcd.stacked else STATIC_PODS[1:]
     yield Check(f"every static pod runs on {names}", lambda: _static_pods(api, plane.hosts, pods))
     for host in plane.hosts:
-        yield Check(f"the API server of {host.name} is ready", lambda host=host: _readyz(host, host.address, 6443))  # type: ignore[misc]
+        yield Check(f"the API server of {host.name} is ready", lambda host=host: _readyz(host, host.address, 6443))  # type: ignore[misc] # mypy infers no lambda with a default
     yield Check(
         f"an API server answers through {plane.endpoint}",
         lambda: _readyz(plane.hosts[-1], plane.endpoint.host, plane.endpoint.port, name=plane.endpoint.host),

@@ -141,7 +141,7 @@ class _Writer(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: bytes) -> int:  # type: ignore[override]
+    def write(self, data: bytes) -> int:  # type: ignore[override] # bytes are all that we write
         self._held += data
         while len(self._held) > _CHUNK:  # the last chunk is marked as such, so one is always held back
             self._seal(bytes(self._held[:_CHUNK]), last=False)
@@ -160,7 +160,7 @@ class _Writer(io.RawIOBase):
 
 def encrypting(sink: BinaryIO, how: Encryption) -> BinaryIO:
     """A file to write to: what arrives in ``sink`` is encrypted, and whole once this was closed."""
-    return _Writer(sink, how)  # type: ignore[return-value]
+    return _Writer(sink, how)  # type: ignore[return-value] # all of BinaryIO that its users call
 
 
 def _damage(cause: str) -> BackupError:

@@ -152,7 +152,7 @@ class _Chunks(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override] # BufferedReader gives one
         while not self._left:
             chunk = next(self._chunks, None)
             if chunk is None:
@@ -188,7 +188,7 @@ def _plain(file: BinaryIO, path: Path, unlock: Unlock | None) -> BinaryIO:
         return file
     if unlock is None:
         raise ConfigError.of(str(path), "is encrypted", "give what opens it: Passphrase(...) or AgeKey(...)")
-    return io.BufferedReader(_Chunks(decrypted(file, unlock)))  # type: ignore[type-var]
+    return io.BufferedReader(_Chunks(decrypted(file, unlock)))  # type: ignore[type-var] # for readinto above
 
 
 def _unpack(source: BinaryIO, folder: Path, subject: str) -> Descriptor:
@@ -236,7 +236,7 @@ class _Passed(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override] # BufferedReader gives one
         data = self._source.read(len(buffer))
         self.sum.update(data)
         buffer[: len(data)] = data
