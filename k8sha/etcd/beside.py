@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from attrs import frozen
 
 from k8sha.errors import BackupError, HostError, Problem
-from k8sha.etcd.taking import MASTER_FILES, STEPS, WORKS
+from k8sha.etcd.taking import MASTER_FILES, STEPS, WORKS, told
 from k8sha.hosts.host import Host
 from k8sha.report import Diff
 from k8sha.resources.resource import STATE, Resource
@@ -91,18 +91,7 @@ class Beside:
     @classmethod
     def parse(cls, seen: bytes) -> Beside:
         """From what the probe of :class:`MasterFiles` printed. Raises BackupError where that is not whole."""
-        found: dict[str, str] = {}
-        notes: list[str] = []
-        files: dict[str, tuple[int, str]] = {}
-        for line in seen.decode(errors="replace").splitlines():
-            name, _, value = line.partition(" ")
-            if name == "file":
-                sum, size, path = value.split(" ", 2)
-                files[path] = (int(size), sum)
-            elif value.startswith("not "):
-                notes.append(f"{name} {value}")
-            else:
-                found[name] = value
+        found, notes, files = told(seen)
         if "folder" not in found or not any(path.endswith("/etc/kubernetes/pki/sa.key") for path in files):
             raise BackupError.of("files of a master", "are not whole: sa.key is missing", "run again")
-        return cls(found["folder"], found.get("kubernetes", ""), tuple(notes), files)
+        return cls(found["folder"], found.get("kubernetes", ""), notes, files)

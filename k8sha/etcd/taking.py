@@ -14,7 +14,7 @@ from k8sha.etcd.snapshot import CHECK, SnapshotFacts
 from k8sha.report import Diff
 from k8sha.resources.resource import STATE, Resource
 
-__all__ = ["MASTER_FILES", "PLACES", "STEPS", "WORKS", "Snapshot", "Taken", "settings", "tidy"]
+__all__ = ["MASTER_FILES", "PLACES", "STEPS", "WORKS", "Snapshot", "Taken", "settings", "tidy", "told"]
 
 WORKS = f"{STATE}/etcd/works"
 """One file a backup that is being made, by its id: where on the host it lies."""
@@ -136,6 +136,23 @@ k8sha_show {kubectl} >>"$k8sha_facts"
 k8sha_kubeadm "$work" {kubectl} >>"$k8sha_facts\""""
 
 
+def told(seen: bytes) -> tuple[dict[str, str], tuple[str, ...], dict[str, tuple[int, str]]]:
+    """What the steps on a host printed: facts by name, what was not done, and size and sha256 of each file by name."""
+    found: dict[str, str] = {}
+    notes: list[str] = []
+    files: dict[str, tuple[int, str]] = {}
+    for line in seen.decode(errors="replace").splitlines():
+        name, _, value = line.partition(" ")
+        if name == "file":
+            sum, size, path = value.split(" ", 2)
+            files[path] = (int(size), sum)
+        elif value.startswith("not "):
+            notes.append(f"{name} {value}")
+        else:
+            found[name] = value
+    return found, tuple(notes), files
+
+
 @frozen
 class Taken:
     """What a host has ready: ``files`` are size and sha256 by the name in ``folder``. ``live`` says whether the member
@@ -154,21 +171,10 @@ class Taken:
     @classmethod
     def parse(cls, seen: bytes) -> Taken:
         """From what the probe of :class:`Snapshot` printed. Raises BackupError where that is not whole."""
-        found: dict[str, str] = {}
-        voters: list[str] = []
-        notes: list[str] = []
-        files: dict[str, tuple[int, str]] = {}
-        for line in seen.decode(errors="replace").splitlines():
-            name, _, value = line.partition(" ")
-            if name == "file":
-                sum, size, path = value.split(" ", 2)
-                files[path] = (int(size), sum)
-            elif name == "voter":
-                voters.append(value)
-            elif value.startswith("not "):
-                notes.append(f"{name} {value}")
-            else:
-                found[name] = value
+        found, notes, files = told(seen)
+        voters = [
+            line.removeprefix("voter ") for line in seen.decode(errors="replace").splitlines() if line[:6] == "voter "
+        ]
         facts = SnapshotFacts.parse(seen)
         if not facts.verified or "snapshot.db" not in files:
             raise BackupError.of("snapshot", facts.refused or "is not there", "run again")
@@ -183,6 +189,6 @@ class Taken:
             found.get("kubernetes", ""),
             tuple(sorted(voters)),
             found.get("live", "unknown") != "unknown",
-            tuple(notes),
+            notes,
             ordered,
         )
