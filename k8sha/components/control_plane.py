@@ -15,13 +15,14 @@ from k8sha.components.apiserver_given import NothingByHand
 from k8sha.components.apiserver_host import NotEncrypted
 from k8sha.components.belonging import strangers
 from k8sha.components.checks import control_plane_checks
+from k8sha.components.composition import composition_problems
 from k8sha.components.diagnosis.report import Diagnosis, diagnosed
 from k8sha.components.etcd import EtcdCluster
 from k8sha.components.exchange import Balancer
 from k8sha.components.formation import cluster_configuration, formation
 from k8sha.components.kubeadm import ClusterSettings
 from k8sha.components.masters import ADMIN_CONF
-from k8sha.components.networks import address_problems, link_problems, network_problems, place_of
+from k8sha.components.networks import link_problems
 from k8sha.components.node import NodeSettings, node_problems, node_requirements, node_stages
 from k8sha.components.replace import removal, replacement
 from k8sha.components.restore import external_members, stacked_members
@@ -89,58 +90,8 @@ class ControlPlane(Component):
     _seen: _Seen = field(factory=_Seen, init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        problems: list[Problem] = []
-        count = len(self.hosts)
-        if count not in (1, 3, 5):
-            problems.append(
-                Problem("ControlPlane", f"{count} masters", "take 1, 3 or 5: an even number tolerates no more losses")
-            )
-        for attribute in ("name", "address"):
-            values = [getattr(host, attribute) for host in self.hosts]
-            for value in sorted({value for value in values if values.count(value) > 1}):
-                problems.append(
-                    Problem("ControlPlane", f"{attribute} {value} is given twice", "give each host its own")
-                )
-        if self.etcd.stacked and self.etcd.hosts != self.hosts:
-            problems.append(
-                Problem("ControlPlane", "its etcd runs on other hosts", "stacked etcd runs on the masters themselves")
-            )
-        if not self.etcd.stacked:
-            problems += self._etcd_problems()
-        problem, _ = check_supported(self.version)
-        if problem is not None:
-            problems.append(problem)
-        problems += network_problems(self.cluster)
-        problems += address_problems(
-            self.cluster, (*self.hosts, *self.needs), *place_of(self.endpoint), subject="ControlPlane"
-        )
-        kinds = [type(policy).__name__ for policy in self.policies]
-        problems += [
-            Problem("ControlPlane", f"has two {kind}", "give one of each kind")
-            for kind in sorted(set(kinds))
-            if kinds.count(kind) > 1
-        ]
-        given = dict(self.cluster.api_server)
-        problems += [
-            Problem("ControlPlane", f"--{name} is set by {type(policy).__name__} too", "leave it out of api_server")
-            for policy in self.policies
-            for name in sorted(policy.arguments().keys() & given.keys())
-        ]
-        if problems:
+        if problems := list(composition_problems(self)):
             raise ConfigError(problems)
-
-    def _etcd_problems(self) -> Iterator[Problem]:
-        """What is wrong with an etcd on hosts of its own. A master that is a member as well is lost with it, which is
-        what stacked etcd is, without kubeadm knowing of it."""
-        for attribute in ("name", "address"):
-            own = {getattr(host, attribute): host for host in self.hosts}
-            for host in self.etcd.hosts:
-                if getattr(host, attribute) in own:
-                    cause = f"is a master and a member of an etcd on hosts of its own ({attribute})"
-                    yield Problem(host.name, cause, "leave etcd out for one inside the masters, or give it other hosts")
-        if self.cluster.etcd:
-            cause = "arguments for etcd are given, which kubeadm passes to a stacked one alone"
-            yield Problem("ControlPlane", cause, "use EtcdCluster(settings=EtcdSettings(...))")
 
     @property
     def needs(self) -> tuple[Host, ...]:

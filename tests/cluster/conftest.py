@@ -9,14 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from acceptance.lab_cluster import kubernetes_cluster
 from acceptance.vagrant import Lab
-from k8sha import Bundle, Cluster, ControlPlane, VerifyError, wait_for
+from k8sha import Bundle, Cluster, ControlPlane, VerifyError, Workers, wait_for
+from k8sha.component import Component
+from k8sha.components.apiserver import ApiServerPolicy
 from k8sha.waiting import Check, NotYet
 from tests.lab.conftest import hosts, lab
 
-__all__ = ["hosts", "lab", "whole"]
+__all__ = ["hosts", "lab", "whole", "with_policies"]
 
 HERE = Path(__file__).parent
 
@@ -42,6 +45,22 @@ def cluster(lab: Lab) -> Iterator[Cluster]:
 def plane(cluster: Cluster) -> ControlPlane:
     """Its control plane."""
     return cluster.of(ControlPlane)[0]
+
+
+def with_policies(plain: Cluster, *policies: ApiServerPolicy) -> Cluster:
+    """The same cluster with these policies, and no others."""
+    plane = evolve(plain.of(ControlPlane)[0], policies=policies)
+    workers = tuple(evolve(part, plane=plane) for part in plain.of(Workers))
+
+    def made(part: Component) -> Component:
+        if isinstance(part, ControlPlane):
+            return plane
+        if isinstance(part, Workers):
+            return workers[0]
+        changes = {"plane": plane} if hasattr(part, "plane") else {}
+        return evolve(part, **changes, **({"workers": workers} if hasattr(part, "workers") else {}))
+
+    return Cluster(*map(made, plain.components))
 
 
 def whole(cluster: Cluster, *, within: float = 120) -> None:

@@ -5,6 +5,8 @@ Needs a lab without another cluster in it. Figures are logged: ``-o log_cli=true
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -14,9 +16,13 @@ import pytest
 
 from acceptance.lab_cluster import external_etcd_cluster
 from acceptance.vagrant import Lab
-from k8sha import Bundle, Cluster, ControlPlane, EtcdCluster, Folder
+from k8sha import Bundle, Cluster, ControlPlane, EtcdCluster, Folder, LoadBalancer
+from k8sha.etcd.views import LOCAL
 from k8sha.kube import Json
+from k8sha.policies import EncryptionAtRest
 from k8sha.report import Status
+
+from .conftest import whole, with_policies
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -115,3 +121,53 @@ def test_it_is_diagnosed(cluster: Cluster, etcd: EtcdCluster) -> None:
         assert f"{etcd.hosts[0].name}: its etcd member is dead" in str(cluster.diagnose())
     finally:
         etcd.hosts[0].execute("systemctl start etcd")
+
+
+PLANTED = b"seen-by-nobody-in-etcd"
+
+
+def stored(etcd: EtcdCluster) -> bytes:
+    """The planted Secret as a member has it."""
+    asked = json.dumps({"key": base64.b64encode(b"/registry/secrets/default/planted").decode()})
+    exit, out, err = etcd.hosts[0].execute(f"{etcd.access.curl} {LOCAL}/v3/kv/range -d '{asked}'")
+    assert exit == 0, err
+    return base64.b64decode(json.loads(out)["kvs"][0]["value"])
+
+
+def test_secrets_are_encrypted_and_in_the_clear_again(cluster: Cluster, etcd: EtcdCluster) -> None:
+    """verify() reads the value from a member that answers, with the certificate that the API server has."""
+    meta = {"name": "planted", "namespace": "default"}
+    secret: Json = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": {"value": PLANTED.decode()}}
+    cluster.of(ControlPlane)[0].api.apply(secret)
+    assert PLANTED in stored(etcd)
+    for policy, encrypts in ((EncryptionAtRest(), True), (EncryptionAtRest(provider="identity"), False)):
+        with with_policies(cluster, policy) as changed:
+            began = time.monotonic()
+            changed.install()
+            log.info("%s: %.1f s", policy.provider, time.monotonic() - began)
+            assert stored(etcd).startswith(b"k8s:enc:secretbox:v1:") == encrypts
+            assert (PLANTED in stored(etcd)) != encrypts
+            assert not changed.plan().changes
+            etcd.hosts[1].execute("systemctl stop etcd")
+            try:
+                (proven,) = (each for each in changed.of(ControlPlane)[0].verify() if "Secret" in each.check)
+                log.info("a member down: %s: %s", proven.check, proven.detail)
+            finally:
+                etcd.hosts[1].execute("systemctl start etcd")
+            whole(changed)
+    cluster.install()
+    assert not cluster.plan().changes
+
+
+def test_a_master_is_replaced_by_a_blank_machine(lab: Lab, cluster: Cluster) -> None:
+    """The first one: no member comes or goes with it."""
+    (plane,) = cluster.of(ControlPlane)
+    first = plane.hosts[0]
+    first.close()
+    lab.recreate(first.name)
+    began = time.monotonic()
+    plane.replace(first, first, balancers=cluster.of(LoadBalancer))
+    cluster.install()
+    log.info("replaced: %.1f s", time.monotonic() - began)
+    assert not cluster.plan().changes
+    whole(cluster)

@@ -44,7 +44,7 @@ from k8sha.kube import Json
 from k8sha.policies import AuditLog, EncryptionAtRest, Namespace, Nodes, PodSecurityDefaults
 from k8sha.report import Status
 
-from .conftest import whole
+from .conftest import whole, with_policies
 
 pytestmark = pytest.mark.timeout(1200, func_only=True)  # without the installation of the cluster
 
@@ -62,13 +62,7 @@ class Real:
     bundle: Bundle
 
     def cluster(self, *policies: ApiServerPolicy) -> Cluster:
-        plain = kubernetes_cluster(self.lab, self.bundle, self.bundle.version)
-        plane = evolve(plain.of(ControlPlane)[0], policies=policies)
-        rest = [part for part in plain.components if not isinstance(part, ControlPlane)]
-        made = [evolve(part, plane=plane) if hasattr(part, "plane") else part for part in rest]
-        workers = next(part for part in made if isinstance(part, Workers))
-        made = [evolve(part, workers=(workers,)) if hasattr(part, "workers") else part for part in made]
-        return Cluster(made[0], plane, *made[1:])
+        return with_policies(kubernetes_cluster(self.lab, self.bundle, self.bundle.version), *policies)
 
     def defaults(self) -> PodSecurityDefaults:
         return PodSecurityDefaults(version=str(self.bundle.version))
