@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from collections.abc import Mapping
 
 from attrs import field, frozen
 
@@ -17,6 +18,8 @@ from k8sha.components.control_plane import ControlPlane
 from k8sha.components.workers import Workers, as_workers
 from k8sha.errors import KubeError
 from k8sha.hosts.host import Host
+from k8sha.kube import Json
+from k8sha.objects.applied import not_there_yet
 from k8sha.report import Diff
 from k8sha.resources.files import File
 from k8sha.resources.resource import Condition, KnownAfter
@@ -32,15 +35,11 @@ _KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
 
 
 @frozen
-class NodeReady(Condition):
-    """The node is Ready, by the API server's word, asked on the node itself with its kubelet's own certificate."""
+class _OfNode(Condition):
+    """What is true of the host's node, by the API server's word, asked on the node itself with its kubelet's own
+    certificate."""
 
     node: str
-    patience: float = field(default=180, kw_only=True)
-
-    @property
-    def key(self) -> str:
-        return f"node {self.node} is Ready"
 
     def probe(self) -> str:
         client = "/var/lib/kubelet/pki/kubelet-client-current.pem"
@@ -53,14 +52,60 @@ curl -sS --max-time 10 --cacert /etc/kubernetes/pki/ca.crt --cert {client} --key
     def diff(self, seen: bytes) -> Diff:
         text = seen.decode(errors="replace").strip()
         try:
-            node = json.loads(text)
+            found = json.loads(text)
         except ValueError:
             return Diff.of(" ".join(text.split())[-300:] or "no answer")
-        for condition in node.get("status", {}).get("conditions", ()) if node.get("kind") == "Node" else ():
+        if found.get("kind") == "Node":
+            return self.judge(found)
+        if found.get("code") == 404:  # a kubelet makes its node when it starts, and not again where that is deleted
+            return Diff.of(f"{self.node} is not a node: have its kubelet register it, by systemctl restart kubelet")
+        return Diff.of(str(found.get("message") or "no answer"))
+
+    def judge(self, node: Json) -> Diff:
+        """What is still wrong with the node."""
+        raise NotImplementedError
+
+
+@frozen
+class NodeReady(_OfNode):
+    """The node is Ready."""
+
+    patience: float = field(default=180, kw_only=True)
+
+    @property
+    def key(self) -> str:
+        return f"node {self.node} is Ready"
+
+    def judge(self, node: Json) -> Diff:
+        """See :meth:`_OfNode.judge`."""
+        for condition in node.get("status", {}).get("conditions", ()):
             if condition["type"] == "Ready":
                 said = " ".join(str(condition.get("message", "")).split())[-300:]
                 return Diff() if condition["status"] == "True" else Diff.of(said or "it is not Ready")
-        return Diff.of(str(node.get("message") or "it has no condition yet"))
+        return Diff.of("it has no condition yet")
+
+
+@frozen
+class PodRange(_OfNode):
+    """The node has its range of pod addresses, which the controller manager gives it once it is registered."""
+
+    patience: float = field(default=60, kw_only=True)
+
+    @property
+    def key(self) -> str:
+        return f"pod range of node {self.node}"
+
+    def judge(self, node: Json) -> Diff:
+        """See :meth:`_OfNode.judge`."""
+        return Diff() if _range(node) else Diff.of("the controller manager has given it none yet")
+
+    def told(self, seen: bytes) -> str:
+        """The range, empty where there is none yet."""
+        return "" if self.diff(seen) else _range(json.loads(seen))
+
+
+def _range(node: Json) -> str:
+    return str(node.get("spec", {}).get("podCIDR", ""))
 
 
 @frozen
@@ -80,38 +125,37 @@ class HostRoutes(Component):
         """Every node."""
         return (*self.plane.hosts, *(host for workers in self.workers for host in workers.hosts))
 
-    def _ranges(self) -> dict[str, str] | None:
-        """Each node's pod range, None where the cluster is not there yet."""
+    def _ranges(self) -> dict[str, str]:
+        """The pod range of each node that has one; none where the cluster is not there yet."""
         try:
             nodes = self.plane.api.nodes()
         except KubeError as error:
-            if "not installed yet" in str(error):
-                return None
+            if not_there_yet(error):
+                return {}
             raise
-        ranges = {name: node["spec"].get("podCIDR", "") for name, node in nodes.items()}
-        known = {host.name: ranges.get(host.name, "") for host in self.hosts}
-        return known if all(known.values()) else None
+        return {name: _range(node) for name, node in nodes.items() if _range(node)}
 
     def stages(self) -> Stages:
         """See :meth:`Component.stages`."""
         ranges = self._ranges()
+        waits = {host: PodRange(host.name) for host in self.hosts if host.name not in ranges}
+        if waits:
+            outcome = yield Stage("every node has its pod range", {host: (wait,) for host, wait in waits.items()})
+            told = {host.name: wait.told(outcome.of(host.name, wait.key)) for host, wait in waits.items()}
+            ranges |= {name: given for name, given in told.items() if given}
         work = {}
         for host in self.hosts:
-            conflist: str | KnownAfter
-            routes: str | KnownAfter
-            if ranges is None:
-                conflist = routes = KnownAfter("Kubernetes has given every node its pod range")
-            else:
-                conflist = self._conflist(ranges[host.name])
-                routes = self._routes(host, ranges)
-            script = File(ROUTES, routes, mode="0755")
+            script = File(ROUTES, self._routes(host, ranges), mode="0755")
             unit = File(f"/etc/systemd/system/{UNIT}.service", _UNIT_TEXT)
-            config = File(CNI_CONFIG, conflist)
+            config = File(CNI_CONFIG, self._conflist(host, ranges))
             service = Service(UNIT, watches=(script, unit))
             work[host] = (script, unit, service, config, NodeReady(host.name))
         yield Stage("routes to every node's pods", work)
 
-    def _conflist(self, pod_range: str) -> str:
+    def _conflist(self, host: Host, ranges: Mapping[str, str]) -> str | KnownAfter:
+        pod_range = ranges.get(host.name)
+        if pod_range is None:  # only in a plan: an install has waited for it
+            return KnownAfter(f"Kubernetes has given {host.name} its pod range")
         bridge: dict[str, object] = {
             "type": "bridge",
             "bridge": "cni0",
@@ -131,17 +175,16 @@ class HostRoutes(Component):
         config = {"cniVersion": "1.0.0", "name": "k8sha", "plugins": [bridge, portmap]}
         return json.dumps(config, indent=2) + "\n"
 
-    def _routes(self, host: Host, ranges: dict[str, str]) -> str:
+    def _routes(self, host: Host, ranges: Mapping[str, str]) -> str | KnownAfter:
         """A script that may run any number of times: routes to the others, no masquerading between pods, and no packet
         to a service that leaves by the default route."""
+        others = [other for other in self.hosts if other != host]
+        if any(other.name not in ranges for other in others):
+            return KnownAfter("Kubernetes has given every node its pod range")
         pods = self.plane.cluster.pod_cidr
         family, tables = ("-6", "ip6tables") if ipaddress.ip_network(pods).version == 6 else ("-4", "iptables")
         lines = ["#!/bin/sh", "# Written by k8sha: the nodes' way to pods and services.", "set -eu"]
-        lines += [
-            f"ip {family} route replace {ranges[other.name]} via {other.address}"
-            for other in self.hosts
-            if other != host
-        ]
+        lines += [f"ip {family} route replace {ranges[other.name]} via {other.address}" for other in others]
         rule = f"POSTROUTING -s {pods} ! -d {pods} -m comment --comment k8sha-pods -j MASQUERADE"
         lines.append(f"{tables} -w 5 -t nat -C {rule} 2>/dev/null || {tables} -w 5 -t nat -A {rule}")
         for way in ("-s", "-d"):

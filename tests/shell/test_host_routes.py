@@ -24,7 +24,7 @@ def test_what_no_rule_translated_does_not_leave_by_the_default_route(tmp_path: P
         pytest.skip("no network namespace with rules of its own can be made here")
     plane = ControlPlane(hosts=MASTERS, endpoint=Endpoint("192.0.2.100"), version="1.33.13", source=Upstream())
     routes = tmp_path / "routes"
-    routes.write_text(HostRoutes(plane)._routes(MASTERS[0], RANGES))
+    routes.write_text(str(HostRoutes(plane)._routes(MASTERS[0], RANGES)))
     script = f"""\
 set -eu
 ip link set lo up

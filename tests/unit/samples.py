@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from k8sha.addons.host_routes import NodeReady
+from k8sha.addons.host_routes import NodeReady, PodRange
 from k8sha.addons.storage import NfsAnswers
 from k8sha.components.etcd import StackedEtcdHealthy
 from k8sha.components.leaving import Fenced, NodeDrained, NodesForgotten
@@ -171,6 +171,7 @@ SAMPLES: dict[str, Resource] = {
     "node-ready": NodeReady("worker-1"),
     "open-files": OpenFiles(40033),
     "peers-answer": PeersAnswer((("master-1", "192.168.56.10"), ("worker-1", "192.168.56.20"))),
+    "pod-range": PodRange("worker-1"),
     "port-free": PortFree(6443, "haproxy"),
     "ports-free": PortsFree((6443, 10250)),
     "programs": Programs((Program("/usr/local/bin/kubelet", HELLO, Path("kubelet")),)),

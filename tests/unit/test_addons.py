@@ -64,11 +64,11 @@ def pinned(folder: Path, text: str = MANIFEST) -> Manifest:
 
 def test_each_node_serves_its_own_range_and_knows_the_way_to_the_others() -> None:
     net = HostRoutes(PLANE, WORKERS)
-    config = json.loads(net._conflist(RANGES["master-2"]))
+    config = json.loads(str(net._conflist(MASTERS[1], RANGES)))
     assert config["plugins"][0]["ipam"]["ranges"] == [[{"subnet": "10.244.1.0/24"}]]
     # Without it the plugin refuses every pod of a node that was registered anew: "already has an IP address different".
     assert config["plugins"][0]["forceAddress"] is True
-    script = net._routes(MASTERS[1], RANGES)
+    script = str(net._routes(MASTERS[1], RANGES))
     assert [line for line in script.splitlines() if line.startswith("ip ")] == [
         "ip -4 route replace 10.244.0.0/24 via 192.168.56.10",
         "ip -4 route replace 10.244.2.0/24 via 192.168.56.12",
