@@ -22,6 +22,7 @@ from k8sha.errors import K8shaError, KubeError, NotReady, PreflightError
 from k8sha.hosts.forward import forward
 from k8sha.hosts.host import Host
 from k8sha.kinds import DISCOVERY, Kind, discovered
+from k8sha.kubeconfig import tls_context
 from k8sha.pods import alone, evictable, made_anew, namespace_ends, passes
 from k8sha.waiting import Check, NotYet, wait_for
 
@@ -155,9 +156,8 @@ class Api:
 
     def _connect(self) -> None:
         from kubernetes import client
-        from kubernetes.config import kube_config
 
-        config = yaml.safe_load(self.read_kubeconfig())
+        context = tls_context(yaml.safe_load(self.read_kubeconfig()))
         where = self.endpoint.address or self.endpoint.host
         server, by = f"https://{Endpoint(where, self.endpoint.port)}", str(self.endpoint)
         errors: list[str] = []
@@ -177,10 +177,10 @@ class Api:
             else:
                 raise KubeError("connect", str(self.endpoint), 0, "; ".join(errors)) from None
         settings = client.Configuration()
-        loader: Any = kube_config.KubeConfigLoader
-        loader(config_dict=config).load_and_set(settings)
         settings.host, settings.tls_server_name, settings.retries = server, "kubernetes", False
-        self._client, self._base, self._by = client.ApiClient(settings), server, by
+        made = client.ApiClient(settings)  # which takes an identity from files only: the context has it instead
+        made.rest_client.pool_manager.connection_pool_kw["ssl_context"] = context
+        self._client, self._base, self._by = made, server, by
 
     def nodes(self) -> dict[str, Json]:
         """Every node object by name."""
