@@ -186,7 +186,9 @@ class Cluster:
         )
 
     def close(self) -> None:
-        """Close the link to every host."""
+        """Close the link to every host, and the connections to the API server. The next use opens new ones."""
+        for plane in self.of(ControlPlane):
+            plane.api.close()  # first: its connections may go through a host's link
         for host in self.hosts:
             host.close()
 

@@ -33,8 +33,14 @@ def forward(host: Host, port: int) -> tuple[int, Callable[[], None]]:
                 for source, sink in ((near, far), (far, near)):
                     threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
 
+    def close() -> None:
+        # To close it alone wakes nobody: the port would take one more connection, and its thread wait for that.
+        with contextlib.suppress(OSError):  # where this wakes nobody, closing does, and it is an error
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
     threading.Thread(target=serve, name=f"k8sha-forward-{host.name}", daemon=True).start()
-    return int(listener.getsockname()[1]), listener.close
+    return int(listener.getsockname()[1]), close
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:
