@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from attrs import field, frozen
+from attrs import frozen
 
 from k8sha.loadbalancers.proxy import LIBEXEC, PROXY_SCRIPT
 from k8sha.resources import Directory, File, Service
 from k8sha.resources.files import render
-from k8sha.resources.resource import STATE, Resource
+from k8sha.resources.resource import STATE, KnownAfter, Resource
 
 __all__ = ["ADVERTS", "RUN", "VIP_SCRIPT", "VRRP", "router_id_of", "version_of"]
 
@@ -37,15 +37,15 @@ def router_id_of(vip: str) -> int:
     return number if number < 51 else number + 1
 
 
-def version_of(package: str | None) -> tuple[int, ...]:
-    """The version in a package's (``1:2.3.3-1+b1`` is 2.3.3); empty where it is not known."""
-    found = re.match(r"(?:\d+:)?(\d+(?:\.\d+)*)", package or "")
+def version_of(package: str) -> tuple[int, ...]:
+    """The version in a package's (``1:2.3.3-1+b1`` is 2.3.3); empty where it has none that one can read."""
+    found = re.match(r"(?:\d+:)?(\d+(?:\.\d+)*)", package)
     return tuple(int(part) for part in found[1].split(".")) if found else ()
 
 
 @frozen(kw_only=True)
 class VRRP:
-    """One balancer's part of the pair. ``version`` is keepalived's, empty where it is not known yet; ``address`` and
+    """One balancer's part of the pair. ``version`` is keepalived's, None where it is not known yet; ``address`` and
     ``peer`` are on the VIP's own network, so that the adverts die with the link that clients need."""
 
     name: str
@@ -61,10 +61,12 @@ class VRRP:
     profile: str
     proxy_unit: str
     proxy_files: int
-    version: tuple[int, ...] = field(default=())
+    version: tuple[int, ...] | None
 
-    def config(self) -> str:
+    def config(self) -> str | KnownAfter:
         """The text of keepalived.conf."""
+        if self.version is None:  # only in a plan: an install has installed it by now
+            return KnownAfter("keepalived is installed: its version decides what is in it")
         return render(
             _HERE / "keepalived.conf.j2",
             name=self.name,

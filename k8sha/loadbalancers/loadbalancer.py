@@ -239,13 +239,15 @@ class LoadBalancer(Component):
         return Service(self.port, backends, pem)
 
     def _resources(self, host: Host, service: Service, versions: dict[str, str]) -> tuple[Resource, ...]:
-        vrrp = self.vrrp(host, version_of(versions.get("keepalived")))
+        keepalived = versions.get("keepalived")
+        vrrp = self.vrrp(host, None if keepalived is None else version_of(keepalived))
         settings = vrrp.proxy_settings()
         proxy = self.proxy.resources(service, settings)
         return (*vrrp.prepare(), settings, *proxy, *vrrp.resources(), self._ready)
 
-    def vrrp(self, host: Host, version: tuple[int, ...]) -> VRRP:
-        """A balancer's part of the pair, for a version of keepalived. Both hosts are on the VIP's network."""
+    def vrrp(self, host: Host, version: tuple[int, ...] | None) -> VRRP:
+        """A balancer's part of the pair, for a version of keepalived, None where that is not known yet. Both hosts are
+        on the VIP's network."""
         mine, others = self._interface(host), self._interface(self._other(host))
         assert mine is not None
         assert others is not None

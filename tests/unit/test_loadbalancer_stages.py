@@ -128,6 +128,13 @@ def test_a_plan_costs_one_trip_a_host_and_stage() -> None:
     assert found.shells.applied == []
 
 
+def test_a_plan_shows_no_file_of_a_keepalived_whose_version_is_not_known() -> None:
+    """It showed the oldest format, on every host whose package lists say nothing: the install wrote another."""
+    config = "file /etc/keepalived/keepalived.conf"
+    shown = [change.diff.lines for change in site(bare).lb.plan().changes if change.resource == config]
+    assert shown == [("+ (known after keepalived is installed: its version decides what is in it)",)] * 2
+
+
 @pytest.mark.parametrize(
     ("addresses", "causes"),
     [
@@ -164,7 +171,7 @@ def test_a_networks_own_addresses_are_no_vip(vip: str) -> None:
 def test_the_interface_is_found_by_the_network_also_with_the_vip_on_it() -> None:
     found = site()
     found.shells.addresses["lb-1"] = (VIP, "192.168.56.101")
-    text = found.lb.vrrp(found.lb.balancers[0], ()).config()
+    text = str(found.lb.vrrp(found.lb.balancers[0], ()).config())
     assert "    interface eth1\n" in text
     assert "    unicast_src_ip 192.168.56.101\n" in text
     assert f"        {VIP}/24 dev eth1\n" in text
