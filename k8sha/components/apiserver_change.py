@@ -72,7 +72,7 @@ for address in {others}; do
   fi
 done
 umask 077
-config=$(mktemp /run/k8sha/apiserver.XXXXXX)
+config=$(mktemp "/run/k8sha/trip.$$.apiserver.XXXXXX")
 trap 'rm -f "$config"; if [ -f {before} ]; then put_back; fi' EXIT
 trap 'exit 1' TERM HUP INT
 cat >"$config" <<'END'

@@ -116,7 +116,7 @@ def init_configuration(version: Version, address: str) -> dict[str, object]:
 
 _MAKE = """\
 umask 077
-config=$(mktemp /run/k8sha/apiserver.XXXXXX)
+config=$(mktemp "/run/k8sha/trip.$$.apiserver.XXXXXX")
 trap 'rm -f "$config"' EXIT
 cat >"$config" <<'END'
 {config}END

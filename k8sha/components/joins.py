@@ -39,7 +39,7 @@ done"""
 
 # kubeadm brings the files of the master that made the ticket, over those that are there.
 _OWN = """\
-own=$(mktemp -d /run/k8sha/own.XXXXXX)
+own=$(mktemp -d "/run/k8sha/trip.$$.own.XXXXXX")
 trap 'rm -rf "$own"' EXIT
 for file in {files}; do cp -p "/etc/kubernetes/pki/$file" "$own/${{file##*/}}"; done
 (

@@ -17,7 +17,7 @@ __all__ = ["CertificateNames"]
 
 _UPLOAD = """\
 umask 077
-config=$(mktemp /run/k8sha/names.XXXXXX)
+config=$(mktemp "/run/k8sha/trip.$$.names.XXXXXX")
 trap 'rm -f "$config"' EXIT
 cat >"$config" <<'END'
 {config}END

@@ -23,7 +23,7 @@ if [ ! -s /etc/kubernetes/admin.conf ]; then exit {_NOT_A_MASTER}; fi
 """
     + """\
 umask 077
-config=$(mktemp /run/k8sha/ticket.XXXXXX)
+config=$(mktemp "/run/k8sha/trip.$$.ticket.XXXXXX")
 trap 'rm -f "$config"' EXIT
 cat >"$config" <<'END'
 {config}END

@@ -227,7 +227,7 @@ ask 60 {_range(SECRETS, prefix=True)} | tr '{{' '\\n' | sed -n 's/.*"value": *"\
         return f"""\
 export KUBECONFIG={ADMIN_CONF}
 umask 077
-said=$(mktemp /run/k8sha/rewrite.XXXXXX)
+said=$(mktemp "/run/k8sha/trip.$$.rewrite.XXXXXX")
 trap 'rm -f "$said"' EXIT
 for round in 1 2 3 4 5; do
   left=$({self._count()})

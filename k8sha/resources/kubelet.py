@@ -7,6 +7,7 @@ import shlex
 from attrs import field, frozen
 
 from k8sha.report import Diff
+from k8sha.resources.files import beside
 from k8sha.resources.resource import Resource
 
 __all__ = ["CniPlugins", "HostsEntry", "Kubelet"]
@@ -148,12 +149,20 @@ class HostsEntry(Resource):
         return Diff() if lines == [self._line] else Diff.of(*(f"- {line}" for line in lines), f"+ {self._line}")
 
     def apply(self) -> str:
-        path = shlex.quote(self.path)
+        path, new = shlex.quote(self.path), shlex.quote(beside(self.path))
         lines = " ".join(shlex.quote(line) for line in (self._marks[0], self._line, self._marks[1]))
         return f"""\
-new=$(mktemp {path}.XXXXXX)
+new={new} owner=0:0 mode=0644
+if [ -f {path} ]; then owner=$(stat -L -c %u:%g {path}); mode=$(stat -L -c %a {path}); fi
+rm -f "$new"
 trap 'rm -f "$new"' EXIT
-printf '%s\\n' {lines} >"$new"
+umask 077
+set -C
+: >"$new"
+set +C
+printf '%s\\n' {lines} >>"$new"
 if [ -f {path} ]; then {self._pick("next", "{ print }")} >>"$new"; fi
-chmod 0644 "$new"
+chown "$owner" "$new"
+chmod "$mode" "$new"
+sync -d "$new"
 mv -fT "$new" {path}"""

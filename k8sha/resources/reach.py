@@ -40,7 +40,7 @@ if command -v curl >/dev/null; then
     echo "status $status"
   else echo "failed $status"; fi
 elif [ -x /usr/lib/apt/apt-helper ]; then
-  file=$(mktemp /run/k8sha/reach.XXXXXX); trap 'rm -f "$file"' EXIT
+  file=$(mktemp "/run/k8sha/trip.$$.reach.XXXXXX"); trap 'rm -f "$file"' EXIT
   if said=$({_APT_HELPER} -o Acquire::https::Verify-Peer=false download-file {url} "$file" 2>&1); then echo "status 200"
   else echo "failed $said" | tr '\\n' ' '; fi
 elif command -v wget >/dev/null; then
@@ -82,7 +82,7 @@ for name in {names}; do
   if [ "$status" != installed ]; then missing="$missing $name"; fi
 done
 if [ -z "$missing" ]; then exit 0; fi
-folder=$(mktemp -d /run/k8sha/apt.XXXXXX)
+folder=$(mktemp -d "/run/k8sha/trip.$$.apt.XXXXXX")
 trap 'rm -rf "$folder"' EXIT
 set -- /var/lib/apt/lists/*_Packages*
 if [ -e "$1" ]; then

@@ -233,6 +233,8 @@ class DiskSync(NodeRequirement):
     percentile. Each write is one ``dd oflag=dsync``, which times itself. That is coarser than fio with fdatasync: the
     file is preallocated and short, other load on the disk shows only if it is there now. Hosts with etcd's data on
     them are passed over. A write that fails is told, whatever the reason: a full disk must not hide what else is wrong.
+    The file always has the same name, so that what a killed look left is used and removed: kubeadm refuses a folder of
+    etcd's that is not empty.
     """
 
     name = "disk-sync"
@@ -245,7 +247,7 @@ folder=/var/lib
 if [ -d /var/lib/etcd ]; then folder=/var/lib/etcd; fi
 if [ -e /var/lib/etcd/member ]; then exit 0; fi
 LC_ALL=C; export LC_ALL
-if file=$(mktemp "$folder/.k8sha-sync.XXXXXX" 2>&1); then :; else echo "$file"; exit 0; fi
+file=$folder/.k8sha.sync
 trap 'rm -f "$file"' EXIT
 if said=$(dd if=/dev/zero of="$file" bs=2300 count={self.writes} conv=fsync 2>&1); then :
 else echo "$said" | sed 1q; exit 0; fi

@@ -210,6 +210,9 @@ def test_what_dead_runs_left_is_swept_and_what_live_ones_use_is_not(make_host: M
     ended.wait()
     for name in (f"trip.{ended.pid}.x1.out", f"trip.{ended.pid}.x1.0.exit", f"trip.{os.getpid()}.x2.out"):
         (run / name).touch()
+    folder = run / f"trip.{ended.pid}.own.Ab3xYz"
+    folder.mkdir()
+    (folder / "sa.key").touch()
     host.lock("us")
     assert {path.name for path in run.iterdir() if path.name.startswith("trip")} == {f"trip.{os.getpid()}.x2.out"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from k8sha.hosts import Host
+from k8sha.resources.files import beside
 from k8sha.resources.kubelet import CniPlugins, HostsEntry
 from k8sha.resources.resource import Resource
 
@@ -44,11 +45,31 @@ def test_a_hosts_entry_leads_the_file_and_leaves_the_rest(host: Host, tmp_path: 
     assert len(lines) == 9
 
 
+def test_what_a_killed_run_left_beside_a_file_of_names_goes_and_the_file_keeps_its_owner_and_mode(
+    host: Host, tmp_path: Path
+) -> None:
+    """Each kill left another file in /etc, for good."""
+    path = tmp_path / "hosts"
+    path.write_text("127.0.0.1 localhost\n")
+    path.chmod(0o640)
+    Path(beside(str(path))).write_text("half of")
+    with host:
+        carry_out(host, HostsEntry("api.example.com", "192.168.56.100", path=str(path)))
+    assert [left.name for left in tmp_path.iterdir() if "hosts" in left.name] == ["hosts"]
+    assert path.read_text().splitlines()[1:] == [
+        "192.168.56.100 api.example.com",
+        "# k8sha: end of api.example.com",
+        "127.0.0.1 localhost",
+    ]
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
 def test_a_file_that_is_absent_is_made(host: Host, tmp_path: Path) -> None:
     with host:
         entry = HostsEntry("api.example.com", "192.168.56.100", path=str(tmp_path / "hosts"))
         carry_out(host, entry)
         assert differs(host, entry) == ()
+    assert (tmp_path / "hosts").stat().st_mode & 0o777 == 0o644
 
 
 def test_plugins_are_linked_and_others_are_kept(host: Host, tmp_path: Path) -> None:

@@ -30,6 +30,14 @@ def test_a_disk_that_can_be_written_is_timed(shell: str, tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_look_that_was_killed_has_left_goes(tmp_path: Path) -> None:
+    """Each left another file: in the folder of etcd's data, where kubeadm refuses whatever is there."""
+    (tmp_path / "etcd").mkdir()
+    (tmp_path / "etcd" / ".k8sha.sync").write_text("half of")
+    assert look("dash", tmp_path) == ()
+    assert list((tmp_path / "etcd").iterdir()) == []
+
+
 @pytest.mark.parametrize("shell", KINDS)
 def test_a_disk_that_takes_no_write_is_told_and_nothing_is_left_there(shell: str, tmp_path: Path) -> None:
     (line,) = look(shell, tmp_path, FULL)
@@ -41,5 +49,5 @@ def test_a_disk_that_takes_no_write_is_told_and_nothing_is_left_there(shell: str
 @pytest.mark.parametrize("shell", KINDS)
 def test_a_disk_that_takes_no_file_is_told(shell: str, tmp_path: Path) -> None:
     (line,) = look(shell, tmp_path / "gone")
-    assert "mktemp: " in line
+    assert "dd: " in line
     assert "No such file or directory" in line

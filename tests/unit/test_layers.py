@@ -31,7 +31,8 @@ LAYERS = (
     "hosts sources",
     "distros",
     "resources",
-    "errors events report waiting facts endpoint versions progress artifacts kinds kubeconfig pods survey scratch script",
+    "errors events report waiting facts endpoint versions progress artifacts "
+    "kinds kubeconfig pods survey scratch script",
 )
 DOORS = {
     "paramiko": "hosts/ssh.py",

@@ -289,7 +289,7 @@ def test_one_slow_write_of_a_hundred_is_forgiven_and_two_are_not() -> None:
 
 
 def test_a_disk_that_could_not_be_timed_is_a_problem_of_its_own() -> None:
-    (line,) = DiskSync().diff(b"dd: error writing '/var/lib/.k8sha-sync.x': No space left on device\n").lines
+    (line,) = DiskSync().diff(b"dd: error writing '/var/lib/.k8sha.sync': No space left on device\n").lines
     assert "No space left" in line
     assert "make room" in line
     (line,) = DiskSync().diff(_timed(*[0.5] * 99) + b"\ndd: error writing 'x': Input/output error\n" + _timed(0)).lines

@@ -149,7 +149,7 @@ def test_an_unsupported_system_is_refused_on_any_host(tmp_path: Path, name: str,
 
 def full(name: str, text: str) -> bytes | None:
     if name == "master-2" and "dd if=/dev/zero" in text:
-        return b"dd: error writing '/var/lib/.k8sha-sync.x': No space left on device\n"
+        return b"dd: error writing '/var/lib/.k8sha.sync': No space left on device\n"
     if name == "master-2" and "df -Pm" in text:
         return b"/var/lib 100000 0\n"
     return None

@@ -54,6 +54,17 @@ def test_asks_of_a_host_what_was_reviewed(name: str, golden: Golden) -> None:
     golden(f"resources/{name}.txt", "\n--\n".join(parts) + "\n")
 
 
+def test_files_of_new_names_are_made_where_a_later_run_sweeps_them() -> None:
+    """A name that nobody knows again stays for good, where the shell that made it was killed."""
+    made = [
+        f"{path.name}: {found}"
+        for path in Path(k8sha.__file__).parent.rglob("*.py")
+        for found in re.findall(r"mktemp .*", path.read_text())
+        if not re.match(r'mktemp (-d )?"/run/k8sha/trip\.\$\$\.[a-z]+\.XXXXXX"', found)
+    ]
+    assert made == []
+
+
 @every_sample
 def test_is_a_frozen_value(name: str) -> None:
     sample = SAMPLES[name]
