@@ -10,18 +10,17 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from attrs import define, field
+from attrs import define, field, fields
 
-from k8sha import Check, ControlPlane, Host, NotYet, Workers, wait_for
+from k8sha import Bundle, Check, ControlPlane, Host, NotYet, Workers, wait_for
+from k8sha.artifacts import Artifact, unreachable
 from k8sha.policies import SampleApp
+from k8sha.sources import Source
 
 from .report import span
 from .session import Broken, Session
 from .subject import part
 from .test_install import Record
-
-IMAGE = "k8sha.io/busybox:1.37.0"
-"""Every node has it from a bundle, so nothing is pulled."""
 
 INTERVAL = 0.05
 """Seconds between two requests to one node, each over a new connection."""
@@ -74,6 +73,22 @@ class Visitors:
                 self.failed += [f"{url} was not asked to the end" for url in urls if url not in self.ended]
 
 
+def available_image(source: Source) -> tuple[str, str]:
+    """The busybox that every node has from a bundle, else the application's own if its registry lets us have it; and
+    why there is none, empty where there is one."""
+    bundled = source.image_names if isinstance(source, Bundle) else ()
+    if found := sorted(name for name in bundled if "/busybox:" in name):
+        return found[-1], ""
+    usual = str(fields(SampleApp).image.default)
+    why = ", ".join(problem.cause for problem in unreachable([Artifact("image", usual, "SampleApp")]))
+    return usual, (
+        f"needs an image of busybox: no bundle brings one to the nodes, and {usual} can't be had ({why}); put one "
+        "into the bundle (docs/bundle.md), or open the way to that registry"
+        if why
+        else ""
+    )
+
+
 def test_sample_app(healthy: Session, record_property: Record) -> None:
     """Every worker is drained, one after the other, while every node's address is asked all the time."""
     title = "SampleApp while workers are drained"
@@ -82,7 +97,10 @@ def test_sample_app(healthy: Session, record_property: Record) -> None:
         healthy.skip(title, "needs Kubernetes and at least two workers")
     assert plane is not None
     assert workers is not None
-    app = SampleApp(plane, workers=workers, image=IMAGE, check_images=False)
+    image, reason = available_image(plane.source)
+    if reason:
+        healthy.skip(title, reason)
+    app = SampleApp(plane, workers=workers, image=image, check_images=False)
     with healthy.step("sample-app", title, "not one request fails while each worker is drained") as step:
         visitors, moved, began = Visitors(), 0, time.monotonic()
         try:

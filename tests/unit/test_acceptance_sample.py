@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import http.client
+import json
 import threading
 import urllib.error
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
 from acceptance import test_sample_app as sample
 from acceptance.conftest import ORDER
+from k8sha import Bundle, Problem, Upstream
+from k8sha.artifacts import Artifact
+from tests.unit import tiny_bundle
 
 Answer = Callable[[], bytes]
 
@@ -93,3 +97,46 @@ def test_every_part_of_the_certification_has_its_place() -> None:
     parts = {path.stem for path in Path(sample.__file__).parent.glob("test_*.py")}
     assert parts - {"test_resume"} == set(ORDER)  # which is run alone
     assert ORDER.index("test_sample_app") < ORDER.index("test_faults")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a registry was asked for, which has nothing."""
+    found: list[str] = []
+
+    def unreachable(artifacts: Iterable[Artifact]) -> tuple[Problem, ...]:
+        names = [item.reference for item in artifacts]
+        found.extend(names)
+        return tuple(Problem(f"image {name}", "can't be reached: no route", "open the way") for name in names)
+
+    monkeypatch.setattr(sample, "unreachable", unreachable)
+    return found
+
+
+def without_busybox(folder: Path) -> Bundle:
+    bundle = tiny_bundle.make(folder)
+    index = json.loads((folder / "index.json").read_text())
+    del index["images"]["images/busybox.tar"]
+    (folder / "index.json").write_text(json.dumps(index))
+    return bundle
+
+
+def test_a_bundle_s_busybox_is_on_every_node_so_it_is_taken(tmp_path: Path, asked: list[str]) -> None:
+    assert sample.available_image(tiny_bundle.make(tmp_path)) == ("example.com/busybox:1.37.0", "")
+    assert asked == []
+
+
+def test_the_application_s_own_image_is_taken_where_it_can_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample, "unreachable", lambda artifacts: ())
+    for source in (Upstream(), without_busybox(tmp_path)):
+        assert sample.available_image(source) == ("docker.io/library/busybox:1.37.0", "")
+
+
+def test_without_an_image_it_is_not_tested_and_says_what_helps(tmp_path: Path, asked: list[str]) -> None:
+    for source in (Upstream(), without_busybox(tmp_path)):
+        _, reason = sample.available_image(source)
+        assert "docker.io/library/busybox:1.37.0 can't be had (can't be reached: no route)" in reason
+        assert "docs/bundle.md" in reason
+    assert set(asked) == {"docker.io/library/busybox:1.37.0"}
