@@ -10,14 +10,45 @@ import json
 import shlex
 from collections.abc import Iterable
 
+from attrs import frozen
+
 from k8sha import EtcdCluster, KubeError, VerifyError
 
 from .history import WatchMark
 from .subject import NAMESPACE, Subject
+from .workload import Workload
 
-__all__ = ["keys", "lost_writes", "one_holder", "watch_lost_nothing", "whole"]
+__all__ = ["Afterwards", "afterwards", "keys", "lost_writes", "one_holder", "watch_lost_nothing", "whole"]
 
 PAGE = 500
+
+
+@frozen
+class Afterwards:
+    """What was found after something had been done to a cluster that a client was using."""
+
+    written: int | None
+    """Objects whose creation was acknowledged; None where nothing was written."""
+    lost: int
+    """How many of those do not exist."""
+    broken: tuple[str, ...]
+    """What is wrong, in sentences."""
+
+
+def afterwards(subject: Subject, workload: Workload, end: float) -> Afterwards:
+    """Whether all that was acknowledged to a client until a moment is there, its watch was told of it, and one balancer
+    has the VIP."""
+    acknowledged = workload.acknowledged(before=end - 1)  # what was acknowledged just now the watch may not know yet
+    lost = lost_writes(subject, workload.target.prefix, acknowledged)
+    # Stand-ins have a watch that tells of nothing that was written.
+    watched = subject.plane is not None and workload.target.watch
+    found = (
+        one_holder(subject),
+        f"{len(lost)} acknowledged writes are lost: {', '.join(lost[:5])}" if lost else "",
+        watch_lost_nothing(workload.history().watch, acknowledged) if watched else "",
+    )
+    written = len(acknowledged) if workload.target.writes else None
+    return Afterwards(written, len(lost), tuple(sentence for sentence in found if sentence))
 
 
 def lost_writes(subject: Subject, prefix: str, acknowledged: Iterable[str]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from attrs import define, evolve, field
 from k8sha import Check, K8shaError, NotReady, NotYet, Report, StageBegan, VerifyError, wait_for
 from k8sha.events import Event
 
-from . import facts, report
+from . import facts, invariants, report
 from .bring_up import from_lab, from_module, the_lab
 from .faults import Fault, Promise
 from .options import NEVER_TESTED, NOT_TESTED, Broken, Options
@@ -50,7 +51,7 @@ class Session:
     managed: tuple[tuple[str, str], ...] = ()
     """Every resource that the last install looked at, by host and key."""
     _subject: Subject | None = None
-    _healthy_at: float = -1e9
+    _healthy_at: float = -math.inf
 
     @classmethod
     def begin(cls, options: Options, tell: Tell) -> Session:
@@ -157,6 +158,7 @@ class Session:
         """Something that is promised: ``Broken`` in the block breaks the promise, any other exception is an error."""
         step = Step(name, title, promise, load=self.subject.loads())
         self.certificate.steps.append(step)
+        self._healthy_at = -math.inf  # what a look before it found says nothing of what is done in it
         began = time.monotonic()
         self.tell.begin(title, promise)
         try:
@@ -174,6 +176,14 @@ class Session:
             step.figures.append(("load average", f"{step.load[0][1]:.1f}"))
             self.tell.end(title, step.verdict, ", ".join(f"{label} {value}" for label, value in step.figures))
             self.save()
+
+    def amiss(self, step: Step, client: Workload, end: float) -> tuple[str, ...]:
+        """What a client that was at work until then has lost, and what else is wrong, in sentences; the step gets the
+        figures."""
+        found = invariants.afterwards(self.subject, client, end)
+        if found.written is not None:
+            step.figures.append((f"of {found.written} acknowledged writes lost", str(found.lost)))
+        return found.broken
 
     def put_to_the_test(self, fault: Fault) -> FaultEntry:
         """Inject a fault as often as was asked for. Raises Broken if it broke its promise in any run."""

@@ -48,5 +48,7 @@ def test_drift(healthy: Session, record_property: Record) -> None:
             problems.append(f"after the repair the plan is not empty:\n{left}")
         if seen.failed > healthy.tolerated:
             problems.append(f"meanwhile {seen}")
+        problems += healthy.amiss(step, client, end)
         if problems:
             raise Broken("\n".join(problems))
+        healthy.check_health()

@@ -43,12 +43,16 @@ def test_balancer_drained(healthy: Session, record_property: Record) -> None:
         ]
         record_property("failed_requests", seen.failed)
         record_property("slowest_seconds", round(seen.slowest, 3))
+        problems = list(healthy.amiss(step, client, end))
         if [host.name for host in after] == [holder.name] or len(after) != 1:
-            raise Broken(
+            problems.append(
                 f"after {holder.name} was drained the VIP was on {', '.join(map(str, after)) or 'no balancer'}"
             )
         if seen.failed > healthy.tolerated:
-            raise Broken(str(seen))
+            problems.append(str(seen))
+        if problems:
+            raise Broken("\n".join(problems))
+        healthy.check_health()
 
 
 def test_worker_drained(healthy: Session, record_property: Record) -> None:
@@ -91,3 +95,4 @@ def test_worker_drained(healthy: Session, record_property: Record) -> None:
             raise Broken(f"{left} pods were left on {victim}")
         if fewest() < budget.LEAST:
             raise Broken(f"only {fewest()} pods were ready at one moment; the budget asks for {budget.LEAST}")
+        healthy.check_health()

@@ -59,9 +59,11 @@ def test_first_master_replaced(healthy: Session, record_property: Record) -> Non
         record_property("seconds", round(took, 1))
         record_property("failed_requests_during_replacement", seen.failed)
         assert whole >= blank
-        plan = subject.cluster.plan()
-        if plan:
-            raise Broken(f"the plan is not empty after the replacement:\n{plan}")
+        problems = list(healthy.amiss(step, client, end))
+        if plan := subject.cluster.plan():
+            problems.append(f"the plan is not empty after the replacement:\n{plan}")
+        if problems:
+            raise Broken("\n".join(problems))
         healthy.check_health()
 
 

@@ -130,6 +130,7 @@ def test_sample_app(healthy: Session, record_property: Record) -> None:
             raise Broken("; ".join(visitors.failed[:5]))
         if moved < app.replicas:
             raise Broken(f"of {app.replicas} replicas {moved} had to leave a worker: the drains prove nothing")
+        healthy.check_health()
 
 
 def _replicas(plane: ControlPlane, app: SampleApp, host: Host) -> int:

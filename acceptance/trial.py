@@ -104,18 +104,8 @@ class Trial:
 
     def _with_invariants(self, run: Run, end: float) -> Run:
         """The run, with what must be true after every fault and is not."""
-        kubernetes = self.subject.plane is not None  # stand-ins have a watch that tells of nothing that was written
-        acknowledged = self.workload.acknowledged(before=end - 1)
-        lost = invariants.lost_writes(self.subject, self.workload.target.prefix, acknowledged)
-        found = (
-            invariants.one_holder(self.subject),
-            f"{len(lost)} acknowledged writes are lost: {', '.join(lost[:5])}" if lost else "",
-            invariants.watch_lost_nothing(self.workload.history().watch, acknowledged) if kubernetes else "",
-        )
-        written = len(acknowledged) if self.workload.target.writes else None
-        return evolve(
-            run, written=written, lost=len(lost), broken=(*run.broken, *(sentence for sentence in found if sentence))
-        )
+        found = invariants.afterwards(self.subject, self.workload, end)
+        return evolve(run, written=found.written, lost=found.lost, broken=(*run.broken, *found.broken))
 
     def _measure(
         self,
