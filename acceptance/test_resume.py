@@ -17,6 +17,8 @@ from .session import Broken, Session
 
 Record = Callable[[str, object], None]
 
+TITLE = "Killed"
+
 
 def test_killed_installer(
     session: Session, request: pytest.FixtureRequest, record_property: Record, capsys: pytest.CaptureFixture[str]
@@ -25,9 +27,11 @@ def test_killed_installer(
     kills = int(request.config.getoption("--kills"))
     if session.options.cluster is not None:
         pytest.skip("needs the lab: nobody's own cluster is installed anew for this")
-    lab = session.open_lab()
-    lab.destroy()
-    lab.up()
+    session.open_lab()
+    if not session.lab_is_ours:
+        session.skip(
+            TITLE, "needs a fresh lab, and this one was there before: destroy it first (vagrant destroy --force)"
+        )
     if session.subject.plane is None:
         pytest.skip("needs Kubernetes: stand-ins are no install that is worth killing")
     cluster = session.subject.cluster
@@ -43,7 +47,7 @@ def test_killed_installer(
     for kill in chain.kills:
         record_property(f"kill {kill.run}", f"{kill.seconds:.0f} s, at {kill.last}")
     record_property("seconds", round(chain.seconds, 1))
-    with session.step("kills", "Killed", "however often the installer is killed, the next run goes on") as step:
+    with session.step("kills", TITLE, "however often the installer is killed, the next run goes on") as step:
         step.figures += [("kills", str(len(chain.kills))), ("wall time", span(chain.seconds))]
         if chain.errors or not chain.ended.startswith("done"):
             raise Broken("\n".join(chain.errors) or chain.ended)

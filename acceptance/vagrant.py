@@ -7,35 +7,19 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from .lab.cable import Cable
-from .lab.commands import REPOSITORY, LabError, Vagrant, locked, run
+from .lab.commands import POWER, REPOSITORY, LabError, Vagrant, locked, run
 from .topology import DEFAULT, Machine, load
 
 __all__ = ["Lab", "LabError"]
 
-# What takes a machine's processor or its power away and gives it back, by provider.
-_VIRSH = "virsh --connect qemu:///system"
-_POWER = {
-    "docker": ("docker pause {id}", "docker unpause {id}", "docker kill {id}", "docker start {id}"),
-    "libvirt": (
-        f"{_VIRSH} suspend {{id}}",
-        f"{_VIRSH} resume {{id}}",
-        f"{_VIRSH} destroy {{id}}",
-        f"{_VIRSH} start {{id}}",
-    ),
-    "virtualbox": (
-        "VBoxManage controlvm {id} pause",
-        "VBoxManage controlvm {id} resume",
-        "VBoxManage controlvm {id} poweroff",
-        "VBoxManage startvm {id} --type headless",
-    ),
-}
 # The providers' words for a machine's state, where they differ from ours.
 _STATES = {"not_created": "absent", "paused": "frozen", "saved": "frozen", "running": "running"}
 
@@ -65,7 +49,7 @@ class Lab:
         """The private key that opens every host of this lab and of no other; made by the first `up`."""
         self.known_hosts = self.home / "lab" / "known_hosts"
         """The hosts' public keys, read on the hosts themselves rather than believed from the network."""
-        self._freeze, self._thaw, self._off, self._on = _POWER[provider]
+        self._freeze, self._thaw, self._off, self._on = POWER[provider]
         self._listen = listen or (lambda step: None)
         self._environment = os.environ | {
             "K8SHA_TOPOLOGY": str(topology.resolve()),
@@ -96,7 +80,8 @@ class Lab:
                     self._reconnect(machine)
                     self._bring(machine.name, self._on, "running")
             if missing := [machine.name for machine in wanted if states[machine.name] == "absent"]:
-                self._create(missing)
+                with self._in_the_name_of_its_maker():
+                    self._create(missing)
             with ThreadPoolExecutor(len(wanted)) as pool:
                 keys = dict(zip(wanted, pool.map(self._host_keys, wanted), strict=True))
                 self._remember(keys)
@@ -194,13 +179,26 @@ class Lab:
     def recreate(self, name: str) -> None:
         """Throws one machine away with its disk and brings up a blank one in its place: the same name and address, and
         nothing else."""
-        with locked(self._lock, seconds=900):
-            if self.status()[name] != "absent":
-                self._listen(f"destroying {name}")
-                if self.provider == "docker":  # what is thrown away need not shut down in good order
-                    self._kill(name)
-                self._vagrant.destroy(vm_name=name)
-        self.up([name])
+        with self._in_the_name_of_its_maker():
+            with locked(self._lock, seconds=900):
+                if self.status()[name] != "absent":
+                    self._listen(f"destroying {name}")
+                    if self.provider == "docker":  # what is thrown away need not shut down in good order
+                        self._kill(name)
+                    self._vagrant.destroy(vm_name=name)
+            self.up([name])
+
+    @contextmanager
+    def _in_the_name_of_its_maker(self) -> Iterator[None]:
+        """What is made meanwhile bears the name of the run that made the lab's machines, if there are any: who tidies
+        up after this run must not take one machine out of a lab that was there before."""
+        own = self._environment
+        if self.provider == "docker" and (there := self._containers(f"k8sha.home={self.home}", "k8sha.run")):
+            self._environment = own | {"K8SHA_RUN": there[-1][1]}  # the oldest: Docker lists it last
+        try:
+            yield
+        finally:
+            self._environment = own
 
     def _create(self, names: Sequence[str]) -> None:
         """Makes machines, all at once. On a busy machine one of many may not come to be: it is made once more."""

@@ -14,6 +14,24 @@ import vagrant
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
+# What takes a machine's processor or its power away and gives it back, by provider.
+_VIRSH = "virsh --connect qemu:///system"
+POWER = {
+    "docker": ("docker pause {id}", "docker unpause {id}", "docker kill {id}", "docker start {id}"),
+    "libvirt": (
+        f"{_VIRSH} suspend {{id}}",
+        f"{_VIRSH} resume {{id}}",
+        f"{_VIRSH} destroy {{id}}",
+        f"{_VIRSH} start {{id}}",
+    ),
+    "virtualbox": (
+        "VBoxManage controlvm {id} pause",
+        "VBoxManage controlvm {id} resume",
+        "VBoxManage controlvm {id} poweroff",
+        "VBoxManage startvm {id} --type headless",
+    ),
+}
+
 
 class LabError(Exception):
     """The lab did not do what was asked; .machine, .command and .stderr (its last lines) say where and why."""

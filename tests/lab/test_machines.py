@@ -57,11 +57,17 @@ def test_a_cable_that_a_killed_run_left_pulled_is_plugged_in_again(lab: Lab) -> 
     assert answer(lab) == "SSH-"
 
 
-def test_a_lab_whose_machines_all_stopped_stands_in_nobodys_way_and_comes_back(lab: Lab, tmp_path: Path) -> None:
-    """As after a boot of this machine: the network that it was on is taken, and then gone with the other lab."""
-    topology = tmp_path / "topology.json"
+def small(folder: Path) -> Path:
+    """A topology of one machine, on a network of its own."""
+    topology = folder / "topology.json"
     host = {"name": SUBJECT, "address": "192.168.57.20", "role": "worker", "cpus": 1, "memory_mb": 512}
     topology.write_text(json.dumps({"subnet": "192.168.57.0", "prefix": 24, "vip": "192.168.57.100", "hosts": [host]}))
+    return topology
+
+
+def test_a_lab_whose_machines_all_stopped_stands_in_nobodys_way_and_comes_back(lab: Lab, tmp_path: Path) -> None:
+    """As after a boot of this machine: the network that it was on is taken, and then gone with the other lab."""
+    topology = small(tmp_path)
     before, after = (Lab(topology, home=tmp_path / name, listen=print) for name in ("before", "after"))
     try:
         before.up()
@@ -77,3 +83,27 @@ def test_a_lab_whose_machines_all_stopped_stands_in_nobodys_way_and_comes_back(l
     finally:
         before.destroy()
         after.destroy()
+
+
+def test_a_machine_made_anew_is_not_removed_by_the_run_that_did_it(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kept lab stays whole when a later run, which exchanges a machine in it, tidies up after itself."""
+    topology = small(tmp_path)
+    kept = Lab(topology, home=tmp_path / "kept", listen=print)
+    monkeypatch.setenv("K8SHA_RUN", "a-later-run")
+    later = Lab(topology, home=kept.home, listen=print)
+
+    def made_by() -> list[str]:
+        return [run for _, run in kept._containers(f"k8sha.home={kept.home}", "k8sha.run")]
+
+    try:
+        kept.up()
+        before = kept._id(SUBJECT), made_by()
+        later.recreate(SUBJECT)
+        assert kept._id(SUBJECT) != before[0]
+        assert made_by() == before[1]
+        assert later._containers("k8sha.run=a-later-run") == []
+        assert kept.is_up()
+    finally:
+        kept.destroy()
