@@ -43,7 +43,7 @@ def html(certificate: Certificate) -> str:
     environment.globals["gauge"] = gauge
     environment.globals["versus"] = versus
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        c=certificate, head=headline(certificate)
+        c=certificate, head=headline(certificate), how=means(certificate)
     )
 
 
@@ -135,6 +135,17 @@ def headline(certificate: Certificate) -> dict[str, str]:
         "failed": thousands(failed),
         "written": thousands(written) if (written := sum(run.written or 0 for run in runs)) else "",
         "lost": thousands(sum(run.lost for run in runs)),
+    }
+
+
+def means(certificate: Certificate) -> dict[str, bool]:
+    """What the client did besides opening connections, as far as its figures tell: a comparison's does nothing else."""
+    runs = [run for entry in certificate.faults for run in entry.runs]
+    labels = [label for step in certificate.steps for label, _ in step.figures]
+    return {
+        "wrote": any(run.written is not None for run in runs)
+        or any("acknowledged writes" in label for label in labels),
+        "watched": any(run.watch_gap is not None for run in runs),
     }
 
 

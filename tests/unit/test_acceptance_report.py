@@ -106,7 +106,8 @@ def example() -> Certificate:
         Step("again", "Installed again", "nothing changes, in one SSH trip per host and stage",
              [("wall time", "4.1 s"), ("changes", "0"), ("trips", "77")], verdict="kept"),
         Step("drift", "Drift", "the plan names exactly what was changed by hand, install repairs exactly that",
-             [("changed by hand", "5"), ("named", "5"), ("repaired", "5")], verdict="kept"),
+             [("changed by hand", "5"), ("named", "5"), ("repaired", "5"), ("of 97 acknowledged writes lost", "0")],
+             verdict="kept"),
         Step("drain", "Worker drained", "a disruption budget is respected at every moment",
              [("wall time", "11.2 s"), ("fewest ready pods", "3 of 4")], verdict="kept"),
     ]  # fmt: skip
@@ -200,6 +201,53 @@ def test_an_empty_certificate_renders_as_incomplete() -> None:
     page = html(made)
     assert "The lab did not come up." in page
     assert "incomplete" in page
+
+
+def measured(made: Certificate) -> str:
+    """What the page says about how it was measured."""
+    return html(made).partition("How it was measured")[2]
+
+
+def test_the_page_of_a_cluster_tells_how_it_was_written_to_and_watched() -> None:
+    said = measured(example())
+    for words in (
+        "A ConfigMap is created",
+        "it must have told of it",
+        "One watch is held and",
+        "the plan must be empty",
+    ):
+        assert words in said
+
+
+def test_the_page_of_stand_ins_speaks_of_keys_and_of_no_watch_on_them() -> None:
+    made = example()
+    made.kind, made.comparisons = "stand-ins", []
+    said = measured(made)
+    assert "A key is put into etcd" in said
+    assert "of a stream of ticks" in said
+    assert "ConfigMap" not in said
+    assert "told of it" not in said
+
+
+def test_the_page_of_a_comparison_claims_no_write_no_watch_and_no_verify() -> None:
+    made = example()
+    made.kind, made.faults, made.steps = "stand-ins", [], []
+    page, said = html(made), measured(made)
+    assert "healed in the end, whatever happens." in said
+    for words in ("<dt>Writes", "<dt>Watch", "verify()", "ConfigMap"):
+        assert words not in said
+    assert "ConfigMap" not in page
+
+
+def test_the_page_without_faults_claims_none_and_no_watch() -> None:
+    made = example()
+    made.faults, made.comparisons = [], []
+    said = measured(made)
+    assert "A ConfigMap is created" in said  # while what was changed by hand is repaired
+    for words in ("told of it", "<dt>Watch", "Around each fault"):
+        assert words not in said
+    made.steps = []
+    assert "ConfigMap" not in measured(made)
 
 
 @pytest.mark.parametrize("healing", [8.0, 40.0])
