@@ -1,7 +1,9 @@
-"""From a fresh machine to a Python: which one the lab's programs take, and what they say helps where there is none."""
+"""From a fresh machine to a Python and the hosts' image: which ones the lab's programs take, and what they say helps
+where there is none."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -57,3 +59,40 @@ def test_where_only_venv_is_missing_it_says_so(tmp_path: Path) -> None:
     exit, said = find(tmp_path, python3=("3.13.5", False))
     assert exit != 0
     assert said.endswith("apt-get install python3 python3-venv\n")
+
+
+SUDO = """\
+#!/bin/bash
+# Keeps of the environment what it is told to, and no more; tells which image would be built then.
+kept=(PATH="$PATH")
+for option in "$@"; do
+  case $option in
+    --preserve-env=*) IFS=, read -ra names <<<"${option#*=}" ;;
+    --) ;;
+    *) program=$option ;;
+  esac
+done
+for name in "${names[@]}"; do if [[ -v $name ]]; then kept+=("$name=${!name}"); fi; done
+exec env -i "${kept[@]}" "${program%/setup}/image" --name
+"""
+
+
+def test_with_sudo_the_image_is_built_that_is_asked_for_afterwards(tmp_path: Path) -> None:
+    lab, programs = tmp_path / "lab", tmp_path / "bin"
+    shutil.copytree(REPOSITORY / "acceptance" / "lab", lab)
+    nobody = (lab / "setup").read_text().replace("EUID != 0", "1")
+    assert nobody != (lab / "setup").read_text()
+    (lab / "setup").write_text(nobody)
+    programs.mkdir()
+    (programs / "sudo").write_text(SUDO)
+    (programs / "sudo").chmod(0o755)
+
+    def said(*command: str, **more: str) -> str:
+        environment = {"PATH": f"{programs}:{os.environ['PATH']}", **more}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    usual = said(f"{lab}/image", "--name")
+    assert said(f"{lab}/setup") == usual
+    asked = said(f"{lab}/image", "--name", K8SHA_SUITE="bookworm")
+    assert said(f"{lab}/setup", K8SHA_SUITE="bookworm") == asked != usual
