@@ -81,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--kills", metavar="N", type=int, help="kill the installer N times, and day-2 verbs at every step"
     )
+    made.add_argument("-k", metavar="WORDS", help="only the tests whose names fit, as pytest's -k")
     made.add_argument("--compare", action="store_true", help="measure the guide's balancers against ours, nothing else")
     return made
 
@@ -90,7 +91,7 @@ def arguments(given: argparse.Namespace) -> list[str]:
     found = [str(HERE), "-c", str(HERE / "pytest.ini"), "-p", "no:terminal", "-s"]
     found.append(f"--junitxml={Path(given.report) / 'junit.xml'}")
     for name, value in vars(given).items():
-        option = f"--{name.replace('_', '-')}"
+        option = f"--{name.replace('_', '-')}" if len(name) > 1 else f"-{name}"
         if value is True:
             found.append(option)
         elif value is not None and value is not False:

@@ -24,11 +24,12 @@ ORDER = (
     "test_faults",
     "test_planned",
     "test_etcd",
+    "test_resume",
     "test_replace",
     "test_restore",
     "test_compare",
 )
-"""What must come before what: a cluster is broken only after it was installed."""
+"""What must come before what: a cluster is broken only after it was installed, by a killed installer as well."""
 
 TELL = pytest.StashKey[Tell]()
 """A caller that shows the run in its own way puts its Tell here."""

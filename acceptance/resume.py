@@ -50,6 +50,14 @@ class Chain:
     ended: str
     errors: tuple[str, ...] = field(default=())
 
+    def amiss(self, least: int) -> str:
+        """Why it did not end well after at least so many kills, empty where it did."""
+        if self.errors or not self.ended.startswith("done"):
+            return "\n".join(self.errors) or self.ended
+        if len(self.kills) < least:
+            return f"it was done after {len(self.kills)} of {least} kills: nothing is left to kill it at"
+        return ""
+
 
 def install_with_kills(
     cluster: Path,

@@ -5,8 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
+import shlex
 import ssl
+import subprocess
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -29,6 +34,7 @@ from k8sha import Cluster, Host, LoadBalancer, Report, Result, Status
 LB = (Host("lb-1", "192.168.56.101"), Host("lb-2", "192.168.56.102"))
 MASTERS = tuple(Host(f"master-{number}", f"192.168.56.{9 + number}") for number in (1, 2, 3))
 VIP = "192.168.56.100"
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_guide_s_haproxy_is_as_the_guide_has_it() -> None:
@@ -249,9 +255,46 @@ def test_options_are_passed_on() -> None:
     assert not {"--cluster", "--seed", "--no-faults", "None"} & set(passed)
 
 
-def finished(kind: str, verdict: str, *, stand_ins: bool = False, compare: bool = False) -> Session:
-    from pathlib import Path
+def commands() -> list[list[str]]:
+    """Every way to start it that its README has."""
+    text = (ROOT / "acceptance" / "README.md").read_text()
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
+    return [shlex.split(line, comments=True) for line in blocks.splitlines() if line]
 
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_what_the_readme_starts_it_with_is_understood(command: list[str]) -> None:
+    program, *options = command[2:] if command[:2] == ["python", "-m"] else command
+    assert program in ("acceptance", "acceptance/run", "pytest")
+    if program == "pytest":
+        assert options[0] == "acceptance/"
+        options = options[1:]
+    if options != ["--help"]:
+        parser().parse_args(options)
+
+
+def test_tests_are_chosen_as_pytest_does() -> None:
+    passed = arguments(given(kills=20, k="restore", report="/r"))
+    assert passed[passed.index("-k") + 1] == "restore"
+    assert passed[passed.index("--kills") + 1] == "20"
+
+
+def collected(*options: str) -> list[str]:
+    """The tests that would run, in their order."""
+    command = [sys.executable, "-m", "pytest", "acceptance/", "--collect-only", "-q", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [line.partition("::")[2] for line in done.stdout.splitlines() if "::" in line]
+
+
+def test_an_installer_that_was_killed_makes_the_cluster_whose_verbs_are_killed() -> None:
+    both = [f"[{at}]" for at in ("changed", "began")]
+    expected = ["test_killed_installer"]
+    expected += [f"test_killed_{verb}{at}" for verb in ("replacement", "restore") for at in both]
+    assert collected("--kills", "20") == expected
+    assert collected("--kills", "20", "-k", "restore") == expected[-2:]
+
+
+def finished(kind: str, verdict: str, *, stand_ins: bool = False, compare: bool = False) -> Session:
     from rich.console import Console
 
     options = Options(report=Path("/nowhere"), stand_ins=stand_ins, compare=compare)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.resume import install_with_kills, work_with_kills
+from acceptance.resume import Chain, Kill, install_with_kills, work_with_kills
 
 # At each step it waits for its killer once: a run that nobody kills there would hang, and the test with it.
 MODULE = """\
@@ -94,3 +94,17 @@ def test_a_run_that_fails_by_itself_is_an_error_of_the_chain(tmp_path: Path) -> 
     assert kills == ["began host one", "began host two"]
     assert len(errors) == 1
     assert "it does not go on" in errors[0]
+
+
+@pytest.mark.parametrize(
+    ("ended", "errors", "amiss"),
+    [
+        ("done", (), ""),
+        ("done", ("it does not go on",), "it does not go on"),
+        ("began host three", (), "began host three"),
+    ],
+)
+def test_a_chain_ends_well_or_says_why_not(ended: str, errors: tuple[str, ...], amiss: str) -> None:
+    made = Chain((Kill(1, 1.0, 1, "began host one"),), 2.0, ended, errors)
+    assert made.amiss(1) == amiss
+    assert made.amiss(2) == (amiss or "it was done after 1 of 2 kills: nothing is left to kill it at")

@@ -95,7 +95,7 @@ def test_a_visitor_who_is_lost_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> 
 def test_every_part_of_the_certification_has_its_place() -> None:
     """What breaks a cluster for good, or brings it back from a backup, comes after what only asks it."""
     parts = {path.stem for path in Path(sample.__file__).parent.glob("test_*.py")}
-    assert parts - {"test_resume"} == set(ORDER)  # which is run alone
+    assert parts == set(ORDER)
     assert ORDER.index("test_sample_app") < ORDER.index("test_faults")
 
 
