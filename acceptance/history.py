@@ -89,6 +89,8 @@ class Outage:
       ones were answered.
     - ``outages``: how many of these there were, with ``QUIET`` seconds of success between them; ``seconds`` is then the
       longest.
+    - ``since``: when that one began, or the one that did not end, in seconds after the window's begin; None where none
+      failed.
     - ``gap``: the longest time without a successful answer's end, the window's edges included. It also shows what
       ``seconds`` can't: a service that answers everything, late.
     - ``slowest``: seconds that the slowest successful answer took.
@@ -102,6 +104,7 @@ class Outage:
     slowest: float
     errors: tuple[tuple[str, int], ...] = ()
     outages: int = 0
+    since: float | None = None
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.errors)
@@ -138,9 +141,14 @@ def outage(requests: Iterable[Request], begin: float, end: float, *, quiet: floa
     answered = [request for request in seen if request.ok]
     spans = _spans(seen, failures, quiet)
     seconds: float | None = 0.0
+    since: float | None = None
     if spans:
         recovered = failures[-1] + 1 < len(seen) and end - seen[failures[-1]].start >= quiet
-        seconds = max(seen[last + 1].start - seen[first].start for first, last in spans) if recovered else None
+        first, last = (
+            max(spans, key=lambda span: seen[span[1] + 1].start - seen[span[0]].start) if recovered else spans[-1]
+        )
+        seconds = seen[last + 1].start - seen[first].start if recovered else None
+        since = seen[first].start - begin
     return Outage(
         total=len(seen),
         failed=len(failures),
@@ -149,6 +157,7 @@ def outage(requests: Iterable[Request], begin: float, end: float, *, quiet: floa
         slowest=max((request.seconds for request in answered), default=0.0),
         errors=tuple(Counter(seen[index].error for index in failures).most_common()),
         outages=len(spans),
+        since=since,
     )
 
 

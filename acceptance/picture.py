@@ -120,13 +120,13 @@ def _requests(requests: Requests, scale: Scale, y: float, height: float, label: 
 
 
 def _bracket(run: Run, scale: Scale, y: float) -> str:
-    """Over the failures: from the first to the recovery, with the outage in words."""
-    failed = [start for start, _, error in run.timeline.probes if error and 0 <= start < run.timeline.healing]
-    if not failed:
+    """Over the longest outage, or the one that did not end: from its first failure to the recovery, with its length in
+    words. Requests that were lost in flight are none."""
+    begin, seconds = run.during.since, run.during.seconds
+    if begin is None:
         return ""
-    seconds = run.during.seconds
-    end = run.timeline.healing if seconds is None else failed[0] + seconds
-    left, right = scale.x(failed[0]), max(scale.x(end), scale.x(failed[0]) + 3)
+    end = run.timeline.healing if seconds is None else begin + seconds
+    left, right = scale.x(begin), max(scale.x(end), scale.x(begin) + 3)
     words = "no recovery" if seconds is None else f"{seconds:.2f} s"
     anchor, at = ("start", right + 6) if right < 820 else ("end", left - 6)
     return (

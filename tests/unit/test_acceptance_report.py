@@ -262,6 +262,40 @@ def test_a_picture_is_well_formed_and_stays_within_its_frame(healing: float) -> 
     assert sorted(scale.ticks()) == scale.ticks()
 
 
+def brackets(made: Run) -> list[tuple[float, float, str]]:
+    """From where to where an outage is drawn, in seconds after the fault, and what it says."""
+    drawn, scale = picture(made, "x"), Scale.of(made.timeline)
+    found = re.findall(r'class="bracket" d="M([\d.]+) \S+?v-5H([\d.]+)v5"/><text[^>]*>([^<]*)<', drawn)
+    grid = [number / 20 for number in range(int(scale.end * 20))]
+
+    def moment(place: str) -> float:
+        return min(grid, key=lambda at: abs(scale.x(at) - float(place)))
+
+    return [(moment(left), moment(right), words) for left, right, words in found]
+
+
+def test_of_two_outages_the_longer_is_drawn_where_it_was() -> None:
+    made = run(healing=40, failing=(20.0, 21.5))
+    early = tuple(
+        (at, 2.0, "closed") if 1.0 <= at < 1.1 else (at, took, error) for at, took, error in made.timeline.probes
+    )
+    requests = [Request(at, at, at + took, error) for at, took, error in early]
+    made = evolve(made, during=outage(requests, 0, 40), timeline=evolve(made.timeline, probes=early))
+    assert made.during.outages == 2
+    assert brackets(made) == [(pytest.approx(20.0, abs=0.06), pytest.approx(21.5, abs=0.06), "1.50 s")]
+
+
+def test_one_that_does_not_end_is_drawn_to_the_healing() -> None:
+    assert brackets(run(healing=12, failing=(3, 12))) == [
+        (pytest.approx(3, abs=0.06), pytest.approx(12, abs=0.06), "no recovery")
+    ]
+
+
+def test_what_was_lost_in_flight_is_no_outage() -> None:
+    made = run(failing=(0.0, 0.1))
+    assert brackets(evolve(made, during=outage([], 100, 140), in_flight=2)) == []
+
+
 def test_a_long_window_shows_its_beginning_wider() -> None:
     scale = Scale.of(run(healing=40).timeline)
     assert scale.split is not None
