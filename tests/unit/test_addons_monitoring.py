@@ -17,6 +17,7 @@ from k8sha import (
     ConfigError,
     ControlPlane,
     Endpoint,
+    EtcdCluster,
     HAProxy,
     Host,
     KubeError,
@@ -361,6 +362,15 @@ def test_rules_are_about_what_is_watched(stack: KubePrometheusStack) -> None:
     assert [each["targets"] for each in found] == [["192.168.56.101:9100"], ["192.168.56.102:9100"]]
 
 
+def test_backups_that_no_exporter_would_tell_of_are_refused() -> None:
+    """Their alert would fire for ever, and nothing be watched."""
+    own = EtcdCluster([Host(f"e{number}", f"192.168.56.{29 + number}") for number in (1, 2, 3)])
+    with pytest.raises(ConfigError, match="made on e1, e2, e3, where no node_exporter of the cluster runs"):
+        KubePrometheusStack(PLANE, backups=BackupSchedule(own))
+    with pytest.raises(ConfigError, match="writes no metrics — give the BackupSchedule a folder"):
+        KubePrometheusStack(PLANE, backups=evolve(SCHEDULE, metrics=""))
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -446,6 +456,24 @@ def test_rules_must_have_been_evaluated(health: str, said: str) -> None:
     else:
         with pytest.raises(NotYet, match=said):
             found._rules()
+
+
+@pytest.mark.parametrize(
+    ("told", "said"), [("3", ""), ("2", "2 of 3 members tell of theirs — .*systemctl start"), (None, "0 of 3")]
+)
+def test_every_members_backups_are_told_of(told: str | None, said: str) -> None:
+    result = [] if told is None else [{"value": [0, told]}]
+    data = {"status": "success", "data": {"result": result}}
+    found = evolve(
+        asking(**{f"{POD}prometheus-k8s-{number}:9090/proxy/api/v1/query": data for number in (0, 1)}), backups=3
+    )
+    [check] = [check for check in found.checks() if "backups" in check.sentence]
+    if said:
+        with pytest.raises(NotYet, match=said):
+            check.look()
+    else:
+        assert check.look() == "3 members"
+    assert not [check for check in evolve(found, backups=0).checks() if "backups" in check.sentence]
 
 
 def test_an_alert_must_arrive_at_three_alertmanagers_that_see_each_other() -> None:

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
+from k8sha.addons.monitoring.rules import BACKED_UP
 from k8sha.addons.monitoring.shape import NAMESPACE
 from k8sha.component import Checks
 from k8sha.errors import KubeError
+from k8sha.etcd.schedule import UNIT
 from k8sha.kube import Api, Json
 from k8sha.waiting import Check, NotYet
 
@@ -28,6 +30,8 @@ class Asking:
     on_nodes: tuple[str, ...]
     groups: tuple[str, ...]
     masters: int
+    backups: int = 0
+    """Members of etcd whose scheduled backups are watched."""
 
     def checks(self) -> Checks:
         """Each of them asks every pod: one Prometheus that works hides nothing of the other."""
@@ -35,6 +39,8 @@ class Asking:
         yield Check(f"both Prometheus reach {jobs}", self._targets)
         yield Check("both Prometheus evaluate the rules", self._rules)
         yield Check("the masters' certificates are told of", self._certificates)
+        if self.backups:
+            yield Check("the members' backups are told of", self._backups)
         yield Check("three Alertmanagers are one cluster, and an alert of Prometheus reaches each", self._alerts)
         yield Check("Grafana answers", self._grafana)
 
@@ -87,13 +93,24 @@ class Asking:
         return f"{count} rules of our own"
 
     def _certificates(self) -> str:
-        query = "count(k8sha_certificates_looked_at_timestamp_seconds)"
         for pod in _PROMETHEUS:
-            result = self._prometheus(pod, "/api/v1/query", query=query)["result"]
-            told = int(float(result[0]["value"][1])) if result else 0
+            told = self._count(pod, "k8sha_certificates_looked_at_timestamp_seconds")
             if told < self.masters:
                 raise NotYet(f"{pod}: {told} of {self.masters} masters tell of theirs")
         return f"{self.masters} masters"
+
+    def _backups(self) -> str:
+        for pod in _PROMETHEUS:
+            told = self._count(pod, BACKED_UP)
+            if told < self.backups:
+                remedy = f"each run writes it: systemctl start {UNIT}.service"
+                raise NotYet(f"{pod}: {told} of {self.backups} members tell of theirs — {remedy}")
+        return f"{self.backups} members"
+
+    def _count(self, pod: str, metric: str) -> int:
+        """How many tell of something."""
+        result = self._prometheus(pod, "/api/v1/query", query=f"count({metric})")["result"]
+        return int(float(result[0]["value"][1])) if result else 0
 
     def _alerts(self) -> str:
         """``Watchdog`` fires always: where it arrives, every other alert would."""

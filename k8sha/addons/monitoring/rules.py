@@ -11,7 +11,10 @@ from datetime import timedelta
 
 from k8sha.kube import Json
 
-__all__ = ["backup_rules", "balancer_rules", "certificate_rules", "etcd_rules", "rule_object"]
+__all__ = ["BACKED_UP", "backup_rules", "balancer_rules", "certificate_rules", "etcd_rules", "rule_object"]
+
+BACKED_UP = "k8sha_etcd_backup_last_success_timestamp_seconds"
+"""What each member's schedule of backups exports."""
 
 _DAY = 86400
 
@@ -83,8 +86,7 @@ def certificate_rules(masters: int) -> Iterator[Json]:
 
 def backup_rules(members: int, longest: timedelta) -> Iterator[Json]:
     """For what a schedule of backups exports; a good one must not be older than ``longest``."""
-    good = "k8sha_etcd_backup_last_success_timestamp_seconds"
-    late = f"time() - {good} > {longest.total_seconds():.0f}"
+    late = f"time() - {BACKED_UP} > {longest.total_seconds():.0f}"
     yield _alert(
         "EtcdBackupOld",
         late,
@@ -99,7 +101,7 @@ def backup_rules(members: int, longest: timedelta) -> Iterator[Json]:
         "warning",
         "The last backup of {{ $labels.instance }} failed",
     )
-    missing = f"(count({good}) < {members}) or absent({good})"
+    missing = f"(count({BACKED_UP}) < {members}) or absent({BACKED_UP})"
     yield _alert("EtcdBackupMissing", missing, "30m", "critical", f"Not all of {members} members tell of a backup")
 
 

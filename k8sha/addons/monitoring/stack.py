@@ -73,8 +73,8 @@ class KubePrometheusStack(Addon):
     Those ports are then open on every address of their hosts: a firewall should let only nodes in.
 
     Of ``balancers`` the VIP and HAProxy's view are watched: their hosts get the distribution's node_exporter. Of
-    ``backups`` the age is watched. ``alertmanager`` is Alertmanager's configuration as text (receivers, with their
-    passwords: it goes into a Secret); without it alerts are shown and sent to nobody.
+    ``backups`` the age is watched, where they are the masters' own. ``alertmanager`` is Alertmanager's configuration
+    as text (receivers, with their passwords: it goes into a Secret); without it alerts are shown and sent to nobody.
     """
 
     CONTROLLER_MANAGER: ClassVar[Mapping[str, str]] = listening.CONTROLLER_MANAGER
@@ -94,6 +94,24 @@ class KubePrometheusStack(Addon):
     patience: float = field(default=600, kw_only=True)
     _password: Password = field(factory=lambda: Password(*_SECRET), init=False, eq=False, repr=False)
 
+    def __attrs_post_init__(self) -> None:
+        problems = list(self._unwatched())
+        if problems:
+            raise ConfigError(problems)
+
+    def _unwatched(self) -> Iterator[Problem]:
+        """Backups of which nothing would come to Prometheus: it reads what lies on nodes."""
+        if self.backups is None:
+            return
+        if elsewhere := [host.name for host in self.backups.hosts if host not in self.plane.hosts]:
+            cause = f"backups= are made on {', '.join(elsewhere)}, where no node_exporter of the cluster runs"
+            yield Problem(
+                "KubePrometheusStack", cause, "leave backups= out: that schedule's own verify() tells their age"
+            )
+        if not self.backups.metrics:
+            remedy = "give the BackupSchedule a folder as metrics=, or leave backups= out"
+            yield Problem("KubePrometheusStack", "backups= writes no metrics", remedy)
+
     @property
     def namespace(self) -> str:
         """See :attr:`Addon.namespace`."""
@@ -106,7 +124,7 @@ class KubePrometheusStack(Addon):
 
     @property
     def _folder_of_metrics(self) -> str:
-        return self.backups.metrics if self.backups is not None and self.backups.metrics else FOLDER
+        return self.backups.metrics if self.backups is not None else FOLDER
 
     def manifests(self) -> tuple[Manifest, ...]:
         """See :meth:`Addon.manifests`."""
@@ -192,5 +210,6 @@ class KubePrometheusStack(Addon):
             on_nodes=on_nodes,
             groups=tuple(self._rules()),
             masters=len(self.plane.hosts),
+            backups=len(self.backups.hosts) if self.backups is not None else 0,
         )
         yield from asking.checks()
