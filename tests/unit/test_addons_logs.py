@@ -112,6 +112,18 @@ def test_what_operator_and_collector_are_told_can_be_read(logging: Logging) -> N
     )
 
 
+def test_a_lines_words_can_be_searched_for(logging: Logging, api: Server) -> None:
+    """Elasticsearch's template takes ``message`` apart into words, and keeps any other text as one; the filter before
+    the renaming knows a line as ``log`` alone."""
+    config = yaml.safe_load(objects(logging)["ConfigMap fluent-bit"]["data"]["fluent-bit.yaml"])
+    kubernetes, modify = config["pipeline"]["filters"]
+    assert (kubernetes["name"], kubernetes["merge_log"], kubernetes["keep_log"]) == ("kubernetes", True, True)
+    assert modify == {"name": "modify", "match": "kube.*", "rename": "log message"}
+    next(iter(logging.checks())).look()
+    environment = {each["name"]: each.get("value") for each in api.made[0]["spec"]["containers"][0]["env"]}
+    assert environment["URL"].endswith(f"/logs-kubernetes-default/_count?q=message%3A%22{environment['WORD']}%22")
+
+
 def test_data_are_kept_where_there_is_a_class(logging: Logging) -> None:
     [plain] = objects(logging)["Elasticsearch logs"]["spec"]["nodeSets"]
     assert plain["podTemplate"]["spec"]["volumes"] == [{"name": "elasticsearch-data", "emptyDir": {}}]

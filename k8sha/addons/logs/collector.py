@@ -11,7 +11,9 @@ __all__ = ["INDEX", "collector_objects"]
 _IMAGE = "cr.fluentbit.io/fluent/fluent-bit:5.1.1"
 _NAME = "fluent-bit"
 INDEX = "logs-kubernetes-default"
-"""A data stream: Elasticsearch's own template for ``logs-*-*`` fits it, with its rollover."""
+"""A data stream: Elasticsearch's own template for ``logs-*-*`` fits it, with its rollover. By it the words of a
+``message`` can be searched for, and of every other text only the whole: so a line is renamed, once the filter that
+looks for it as ``log`` has had it."""
 
 _CONFIG = """\
 service:
@@ -36,6 +38,9 @@ pipeline:
       merge_log_key: json
       keep_log: on
       k8s-logging.exclude: on
+    - name: modify
+      match: kube.*
+      rename: log message
   outputs:
     - name: es
       match: kube.*

@@ -216,7 +216,7 @@ class Logging(Addon):
 
     def _asking(self, name: str, word: str) -> Json:
         """One pod that writes the line and looks for it: the image of Elasticsearch has curl, and is there already."""
-        url = f"https://{_NAME}-es-http:9200/{INDEX}/_count?q=%22{word}%22"
+        url = f"https://{_NAME}-es-http:9200/{INDEX}/_count?q=message%3A%22{word}%22"
         container = {
             "name": "ask",
             "image": self.mirror.image(_ELASTICSEARCH),
