@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from k8sha import Bundle
+from k8sha import Bundle, addons, policies
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -28,6 +28,17 @@ def test_the_reference_has_every_public_name_once(package: str, elsewhere: list[
         for name in re.findall(rf"^\.\. auto\w+:: {package}\.(\w+)$", page.read_text(), re.MULTILINE)
     ]
     assert sorted([*listed, *elsewhere]) == sorted(importlib.import_module(package).__all__)
+
+
+def test_whatever_runs_in_a_cluster_takes_the_plane_first() -> None:
+    """As every page writes it. It is a field of the base class, which older attrs made keyword-only by a subclass's."""
+    for room in (addons, policies):
+        kinds = [kind for name in room.__all__ if isinstance(kind := getattr(room, name), type)]
+        for kind in kinds:
+            parameters = list(inspect.signature(kind).parameters.values())
+            if "plane" in {parameter.name for parameter in parameters}:
+                first = parameters[0]
+                assert (first.name, first.kind) == ("plane", inspect.Parameter.POSITIONAL_OR_KEYWORD), kind
 
 
 PAGES = ("guide.md", "guide.zh-CN.md")
