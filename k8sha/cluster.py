@@ -57,6 +57,7 @@ class Cluster:
             yield from self._pair_problems(pair)
         yield from self._endpoint_problems()
         yield from self._etcd_problems()
+        yield from self._order_problems()
         yield from self._label_problems()
         yield from self._owner_problems()
 
@@ -133,6 +134,14 @@ class Cluster:
                             cause = "is a balancer and a member of etcd: a busy one would slow the other down"
                             yield Problem(host.name, cause, "give etcd hosts of its own")
             seen.append(part)
+
+    def _order_problems(self) -> Iterator[Problem]:
+        """Components that build on one which would not be there when their turn comes."""
+        for position, part in enumerate(self.components):
+            for other in part.follows:
+                if other not in self.components[:position]:
+                    found = "comes after it" if other in self.components else "is not in the cluster"
+                    yield Problem(part.name, f"builds on {other.name}, which {found}", f"list {other.name} before it")
 
     def _label_problems(self) -> Iterator[Problem]:
         """Labels and taints that nobody would set."""

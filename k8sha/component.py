@@ -58,6 +58,11 @@ class Component:
         """Hosts of other components that its stages work on as well: they are locked with its own."""
         return ()
 
+    @property
+    def follows(self) -> tuple[Component, ...]:
+        """Components whose work it builds on: a cluster lists them before it."""
+        return ()
+
     def problems(self) -> Iterator[Problem]:
         """What facts alone show to be wrong (the hosts are connected); looked at before the first change."""
         yield from ()

@@ -108,7 +108,13 @@ class Addon(Component):
         return wanted, rewrite_images(items, self.mirror.image)
 
     def _step(self, wanted: Wanted) -> Objects:
-        return Objects(name="objects", api=self.plane.api, wanted=wanted, patience=self.patience, pause=self._pause)
+        return Objects(
+            name="objects", api=self.plane.api, wanted=wanted, patience=self.patience, pause=self._pause, gate=self.gate
+        )
+
+    def gate(self) -> None:
+        """Called before an install changes its first object. Raises NotReady where its programs could never start, as
+        what they need and others make is missing."""
 
     def _pause(self, seconds: float) -> None:
         """Let time pass; a run that was interrupted has halted its hosts, and is told so by their links."""

@@ -7,7 +7,7 @@ import re
 import secrets
 import shlex
 from collections.abc import Iterator
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
 from attrs import Attribute, Factory, field, frozen, validators
 
@@ -17,13 +17,13 @@ from k8sha.addons.manifests import Manifest
 from k8sha.addons.proof import proof_namespace
 from k8sha.artifacts import Artifact
 from k8sha.component import Checks, Requirements
-from k8sha.errors import ConfigError, KubeError, Problem
-from k8sha.kube import Api, Json
+from k8sha.errors import ConfigError
+from k8sha.kube import Json
 from k8sha.report import Diff
 from k8sha.resources.resource import Requirement
 from k8sha.waiting import Check, NotYet, wait_for
 
-__all__ = ["CsiNfs", "NfsProvisioner", "Storage", "class_name", "class_problems"]
+__all__ = ["CsiNfs", "NfsProvisioner"]
 
 _PATIENCE = 120.0
 """Seconds in which a claim must be bound and two pods have run: the kubelet looks at volumes every few seconds."""
@@ -281,26 +281,3 @@ class CsiNfs(_Nfs):
     def objects(self) -> tuple[Json, ...]:
         """See :meth:`Addon.objects`."""
         return (*super().objects(), self._class("nfs.csi.k8s.io", {"server": self.server, "share": self.path}))
-
-
-Storage: TypeAlias = str | CsiNfs | NfsProvisioner | None
-"""Where an add-on keeps data: a StorageClass by its name, or the add-on that makes one; None for nowhere."""
-
-
-def class_name(given: Storage) -> str | None:
-    """The StorageClass's name."""
-    return given if given is None or isinstance(given, str) else given.storage_class
-
-
-def class_problems(addon: str, api: Api, given: Storage) -> Iterator[Problem]:
-    """A class that was named and is not there. One that another add-on makes need not be there yet, and of a cluster
-    that can't be asked nothing is said."""
-    if not isinstance(given, str):
-        return
-    try:
-        found = api.found(f"/apis/storage.k8s.io/v1/storageclasses/{given}")
-    except KubeError:
-        return
-    if found is None:
-        remedy = "make it first, or give the add-on that makes it as storage_class="
-        yield Problem(addon, f"there is no StorageClass {given}", remedy)

@@ -33,7 +33,8 @@ class Objects(Step):
     """All objects of one owner, as the API server shall have them.
 
     ``patience`` is how long their rollout may take, in seconds; ``pause`` passes the time between two looks, and is
-    called before each change as well: it raises where the run was interrupted.
+    called before each change as well: it raises where the run was interrupted. ``gate`` is called before the first
+    change: it raises where these objects could not come to work.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Objects(Step):
     patience: float = 300
     early: bool = False
     pause: Callable[[float], None] = field(default=time.sleep, eq=False, repr=False)
+    gate: Callable[[], None] = field(default=lambda: None, eq=False, repr=False)
 
     def look(self) -> Look | None:
         """Look at all of it; None while the cluster is not installed."""
@@ -82,6 +84,8 @@ class Objects(Step):
         refused = {finding.ref: finding.problems for finding in seen.findings if finding.problems}
         refused |= {ref: (problem,) for ref, problem in _unknown(seen, self.wanted)}
         run.refuse(refused, (finding for finding in seen.findings if finding.diff or finding.ref in refused))
+        if seen.changes:
+            self.gate()
         results = run.carry_out()
         listen(events.StageEnded(component, self.name, time.monotonic() - began))
         return Outcome(), results

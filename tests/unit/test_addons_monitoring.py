@@ -23,6 +23,7 @@ from k8sha import (
     KubeError,
     LoadBalancer,
     NodeSettings,
+    NotReady,
     NotYet,
     Upstream,
 )
@@ -39,7 +40,7 @@ from k8sha.addons.monitoring.files import FILES
 from k8sha.addons.monitoring.listening import target_problems
 from k8sha.addons.monitoring.targets import TARGETS
 from k8sha.addons.passwords import Password
-from k8sha.addons.storage import class_problems
+from k8sha.addons.storage_class import class_name, class_problems
 from k8sha.distros import Debian
 from k8sha.kube import Api, Json
 from k8sha.objects import Objects
@@ -337,6 +338,23 @@ def test_a_class_by_name_must_be_there_and_one_of_an_addon_need_not() -> None:
     assert list(class_problems("x", there, "ssd")) == []
     down = server(**{"/apis/storage.k8s.io": KubeError("get", "x", 0, "nobody answers")})
     assert list(class_problems("x", down, "ssd")) == []
+
+
+def test_a_class_that_nobody_has_made_by_its_turn_ends_the_install_before_the_first_object(
+    stack: KubePrometheusStack,
+) -> None:
+    """A typing error on a fresh cluster, or an add-on whose own install was forgotten: its claims would be
+    pending until the wait runs out."""
+    nfs = CsiNfs(PLANE, server="nfs.example.org", path="/export")
+    for given, remedy in (("sdd", "make it first, or give the add-on"), (nfs, "install CsiNfs first")):
+        name = class_name(given)
+        missing = evolve(stack, plane=asked(PLANE), storage_class=given)
+        with pytest.raises(NotReady, match=f"there is no StorageClass {name} — {remedy}"):
+            missing.gate()
+        evolve(missing, plane=asked(PLANE, **{f"/apis/storage.k8s.io/v1/storageclasses/{name}": {}})).gate()
+    evolve(stack, plane=asked(PLANE, **{"/apis/storage": KubeError("get", "x", 503, "down")})).gate()  # wants none
+    step = stack._step(stack._wanted()[0])
+    assert step.gate == stack.gate
 
 
 def test_a_class_that_is_not_there_is_refused_before_the_first_change(stack: KubePrometheusStack) -> None:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 
 import pytest
-from attrs import define, field
+from attrs import define, evolve, field
 
 from k8sha.endpoint import Endpoint
 from k8sha.errors import ApplyError, ConfigError, KubeError, NotReady, PreflightError
@@ -183,6 +183,19 @@ def test_an_empty_plan_asks_once_for_each_kind_and_for_the_inventory(server: Ser
         "get /api/v1/namespaces",
         "get /api/v1/namespaces/kube-system/configmaps/k8sha-addon-parts",
     ]
+
+
+def test_the_gate_is_asked_before_the_first_change_and_only_where_there_is_one(server: Server) -> None:
+    def shut() -> None:
+        raise NotReady("a class", 0, "it is not there")
+
+    step = objects(server, SPACE, config("one", a="1"))
+    with pytest.raises(NotReady, match="it is not there"):
+        evolve(step, gate=shut).install("Parts", ignore)
+    assert server.store == {}
+    assert evolve(step, gate=shut).plan("Parts", ignore)[1]
+    step.install("Parts", ignore)
+    evolve(step, gate=shut).install("Parts", ignore)  # nothing differs
 
 
 def test_only_what_differs_is_put_to_a_dry_run(server: Server) -> None:

@@ -18,6 +18,7 @@ from k8sha import (
     Upstream,
     Workers,
 )
+from k8sha.addons import CsiNfs, KubePrometheusStack, Logging
 from k8sha.component import Component
 from k8sha.errors import Problem
 
@@ -41,6 +42,7 @@ def plane(**changed: object) -> ControlPlane:
 
 
 PLANE = plane()
+NFS = CsiNfs(PLANE, server="nfs.example.org", path="/export")
 
 
 def said(*components: Component) -> list[str]:
@@ -67,6 +69,7 @@ def said(*components: Component) -> list[str]:
         ),
         pytest.param((LB, LoadBalancer(MORE_LBS, "192.168.56.99", MASTERS), PLANE), id="two load balancers"),
         pytest.param((LB, plane(endpoint=Endpoint("api.example.com"))), id="a name that DNS knows"),
+        pytest.param((LB, PLANE, NFS, Logging(PLANE, storage_class=NFS)), id="storage before what keeps data on it"),
         pytest.param((LB, plane(endpoint=Endpoint("api.example.com", address=VIP))), id="a name for the VIP"),
         pytest.param(
             (evolve(LB, endpoint_name="api.example.com"), plane(endpoint=Endpoint("api.example.com", address=VIP))),
@@ -145,6 +148,14 @@ def test_what_can_work_is_taken(components: tuple[Component, ...]) -> None:
                 "LoadBalancer: lb-2's address 10.0.0.12 lies in the pod network 10.0.0.0/16",
                 "LoadBalancer: the VIP 10.0.0.10 lies in the pod network 10.0.0.0/16",
             ],
+        ),
+        (
+            (LB, PLANE, Logging(PLANE, storage_class=NFS)),
+            ["Logging: builds on CsiNfs, which is not in the cluster"],
+        ),
+        (
+            (LB, PLANE, KubePrometheusStack(PLANE, storage_class=NFS), NFS),
+            ["KubePrometheusStack: builds on CsiNfs, which comes after it"],
         ),
     ],
 )

@@ -14,8 +14,8 @@ from k8sha.addons.logs.collector import INDEX, collector_objects
 from k8sha.addons.logs.operator import DEFINITIONS, operator_objects
 from k8sha.addons.manifests import Manifest
 from k8sha.addons.passwords import Password
-from k8sha.addons.storage import Storage, class_name, class_problems
-from k8sha.component import Checks, Stages
+from k8sha.addons.storage_class import Storage, class_gate, class_maker, class_name, class_problems
+from k8sha.component import Checks, Component, Stages
 from k8sha.errors import KubeError, Problem
 from k8sha.kube import Json
 from k8sha.pods import PROOF
@@ -167,6 +167,15 @@ class Logging(Addon):
             "metadata": {"name": _NAME, "namespace": _NAMESPACE},
             "spec": {"version": _VERSION, "image": _KIBANA, "count": 1, "elasticsearchRef": {"name": _NAME}},
         }
+
+    @property
+    def follows(self) -> tuple[Component, ...]:
+        """See :attr:`Component.follows`."""
+        return class_maker(self.storage_class)
+
+    def gate(self) -> None:
+        """See :meth:`Addon.gate`."""
+        class_gate(self.name, self.plane.api, self.storage_class)
 
     def problems(self) -> Iterator[Problem]:
         """See :meth:`Component.problems`."""

@@ -24,8 +24,9 @@ from k8sha.addons.monitoring.files import FILES
 from k8sha.addons.monitoring.rules import backup_rules, balancer_rules, certificate_rules, etcd_rules, rule_object
 from k8sha.addons.monitoring.shape import NAMESPACE, Shape, check_alertmanager, claim, secret
 from k8sha.addons.passwords import Password
-from k8sha.addons.storage import CsiNfs, NfsProvisioner, Storage, class_name, class_problems
-from k8sha.component import Checks, Stages
+from k8sha.addons.storage import CsiNfs, NfsProvisioner
+from k8sha.addons.storage_class import Storage, class_gate, class_maker, class_name, class_problems
+from k8sha.component import Checks, Component, Stages
 from k8sha.errors import ConfigError, KubeError, Problem
 from k8sha.etcd.schedule import BackupSchedule
 from k8sha.hosts.host import Host
@@ -164,6 +165,15 @@ class KubePrometheusStack(Addon):
         if self.balancers:
             groups["k8sha-balancers"] = list(balancer_rules(_PROXIED))
         return groups
+
+    @property
+    def follows(self) -> tuple[Component, ...]:
+        """See :attr:`Component.follows`."""
+        return class_maker(self.storage_class)
+
+    def gate(self) -> None:
+        """See :meth:`Addon.gate`."""
+        class_gate(self.name, self.plane.api, self.storage_class)
 
     def problems(self) -> Iterator[Problem]:
         """See :meth:`Component.problems`."""
