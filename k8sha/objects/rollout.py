@@ -80,13 +80,12 @@ def _workload(item: Json, status: Json) -> str:
     if item["kind"] == "DaemonSet":
         wanted = status.get("desiredNumberScheduled", 0)
         updated, available = status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0)
-        on_delete = item["spec"].get("updateStrategy", {}).get("type") == "OnDelete"
-        updated = wanted if on_delete else updated
     else:
         wanted = item["spec"].get("replicas", 1)
         updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
         if item["kind"] == "Deployment" and status.get("replicas", 0) > updated >= wanted:
             return f"{status['replicas'] - updated} old pods are still there"
+    updated = wanted if updated >= wanted - _left_as_they_are(item["spec"], wanted) else updated
     if updated >= wanted and available >= wanted:
         return ""
     said = f"{min(updated, available)} of {wanted} pods are updated and available"
@@ -97,3 +96,12 @@ def _workload(item: Json, status: Json) -> str:
             said += f"; {kind}={bad}: {found.get('message', found.get('reason', ''))}"
             break
     return said
+
+
+def _left_as_they_are(spec: Json, pods: int) -> int:
+    """How many of so many pods their controller doesn't update by itself: all where somebody is to delete them, those
+    below a StatefulSet's partition."""
+    strategy = spec.get("updateStrategy") or {}
+    if strategy.get("type") == "OnDelete":
+        return pods
+    return int((strategy.get("rollingUpdate") or {}).get("partition") or 0)

@@ -488,6 +488,29 @@ def test_namespaces_and_definitions_come_first_own_kinds_and_webhooks_last() -> 
                 "desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvailable": 2}},
             "2 of 3 pods are updated and available",
         ),
+        *(
+            (
+                {"kind": "StatefulSet", "metadata": {}, "spec": {"replicas": 3, "updateStrategy": strategy}, "status": {
+                    "replicas": 3, "updatedReplicas": updated, "availableReplicas": available}},
+                said,
+            )
+            for strategy, updated, available, said in (
+                ({"type": "OnDelete"}, 0, 3, ""),
+                ({"type": "OnDelete"}, 0, 2, "2 of 3 pods are updated and available"),
+                ({"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}, 1, 3, ""),
+                ({"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}, 0, 3,
+                 "0 of 3 pods are updated and available"),
+                ({"type": "RollingUpdate", "rollingUpdate": {"partition": 9}}, 0, 3, ""),
+                ({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}, 2, 3,
+                 "2 of 3 pods are updated and available"),
+                ({"type": "RollingUpdate"}, 3, 3, ""),
+            )
+        ),
+        (
+            {"kind": "DaemonSet", "metadata": {}, "spec": {"updateStrategy": {"type": "OnDelete"}}, "status": {
+                "desiredNumberScheduled": 3, "updatedNumberScheduled": 0, "numberAvailable": 3}},
+            "",
+        ),
         ({"kind": "Job", "metadata": {}, "status": {"conditions": [
             {"type": "Failed", "status": "True", "message": "backoff"}]}}, "Failed: backoff"),
         ({"kind": "Job", "metadata": {}, "status": {"conditions": [{"type": "Complete", "status": "True"}]}}, ""),
