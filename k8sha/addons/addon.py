@@ -19,10 +19,18 @@ from k8sha.events import Listener, ignore
 from k8sha.hosts.host import Host
 from k8sha.kube import Json
 from k8sha.objects import Objects, Ref, Removal, Wanted
+from k8sha.objects.others import passing
 from k8sha.report import Report
 from k8sha.sources import Bundle
 
-__all__ = ["Addon"]
+__all__ = ["Addon", "refused"]
+
+
+def refused(addon: str, error: KubeError) -> Iterator[Problem]:
+    """What an API server that answers will not do. One that is down is no problem: it may be so because of what this
+    very install mends, and the add-on's turn comes after that."""
+    if not passing(error):
+        yield Problem(addon, f"the API server refuses: {error}", "mend what it names, or k8sha's rights there")
 
 
 def _fields(given: Iterable[str]) -> frozenset[str]:
@@ -146,7 +154,8 @@ class Addon(Component):
         yield from self.unsettled(wanted.items)
         try:
             seen = self._step(wanted).look()
-        except KubeError:  # it may be down because of what this very install mends; its turn comes after that
+        except KubeError as error:
+            yield from refused(self.name, error)
             seen = None
         if seen is not None:
             yield from seen.problems

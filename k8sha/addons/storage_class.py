@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from k8sha.addons.addon import Addon
+from k8sha.addons.addon import Addon, refused
 from k8sha.addons.storage import CsiNfs, NfsProvisioner
 from k8sha.errors import KubeError, NotReady, Problem
 from k8sha.kube import Api
@@ -33,7 +33,8 @@ def class_problems(addon: str, api: Api, given: Storage) -> Iterator[Problem]:
         return
     try:
         missing = _missing(addon, api, given)
-    except KubeError:
+    except KubeError as error:
+        yield from refused(addon, error)
         return
     if missing is not None:
         yield missing

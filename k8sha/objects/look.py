@@ -6,6 +6,7 @@ other one goes to the server as a dry run, and what comes back is compared with 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
@@ -24,6 +25,8 @@ from k8sha.report import Diff
 __all__ = ["Finding", "Look", "Wanted", "look", "look_again", "node_ports", "offline"]
 
 Action = Literal["apply", "replace", "prune", "release"]
+
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 
 
 @frozen
@@ -212,11 +215,18 @@ def _named(wanted: Wanted, attribute: Attribute[tuple[Json, ...]], items: tuple[
             raise ConfigError.of(f"{wanted.owner}: object {what}", "has no name", "give it a metadata.name")
 
 
+def _known_by(wanted: Wanted, attribute: Attribute[str], owner: str) -> None:
+    """It is a label's value: of another one the API server would say so at the first list, and not before."""
+    if not _LABEL.fullmatch(owner):
+        cause = "can't be the label of its objects: it has other letters than a label's value, or more than 63"
+        raise ConfigError.of(f"owner {owner!r}", cause, "give the add-on a shorter name, or an owner of its own")
+
+
 @frozen(kw_only=True)
 class Wanted:
     """What is looked at: the objects, whose they are, and what may be taken over."""
 
-    owner: str
+    owner: str = field(validator=_known_by)
     items: tuple[Json, ...] = field(validator=_named)
     namespace: str = "default"
     force: frozenset[str] = frozenset()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 
@@ -19,6 +20,7 @@ from k8sha.waiting import Check
 __all__ = ["Namespace"]
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_ROOM = 63
 _DEFAULTS = {"cpu": ("100m", "500m"), "memory": ("128Mi", "256Mi")}
 """What a container asks for, and what it may use, where it says nothing: small enough to fit many times into a quota,
 large enough for a program to start."""
@@ -54,6 +56,14 @@ class Namespace(Addon):
     def name(self) -> str:
         """See :attr:`Component.name`."""
         return f"Namespace-{self.namespace_name}"
+
+    @property
+    def owner(self) -> str:
+        """See :attr:`Addon.owner`: a label's value, which has no room for the longest names. A point is in none."""
+        whole = super().owner
+        if len(whole) <= _ROOM:
+            return whole
+        return f"{whole[: _ROOM - 11].rstrip('-')}.{hashlib.sha256(whole.encode()).hexdigest()[:10]}"
 
     @property
     def namespace(self) -> str:

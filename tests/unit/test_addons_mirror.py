@@ -167,6 +167,37 @@ def test_a_wrong_hash_is_told_before_the_first_change() -> None:
     assert "has sha256" in problem.cause
 
 
+@pytest.mark.parametrize(("status", "told"), [(0, False), (429, False), (503, False), (400, True), (403, True)])
+def test_an_api_server_that_refuses_says_so_before_the_first_change_and_one_that_is_down_does_not(
+    status: int, told: bool
+) -> None:
+    class Plain(Demo):
+        def artifacts(self) -> Iterable[Artifact]:
+            return ()
+
+    plane = evolve(PLANE)
+    api = Server(lambda: "", Endpoint("192.168.56.100"))
+    api.refuses["/api"] = KubeError("get", "/api", status, "unable to parse requirement")
+    plane._seen.api = api
+    found = [str(problem) for problem in Plain(plane, check_images=False).problems()]
+    assert (
+        found
+        == [
+            f"Plain: the API server refuses: get /api: unable to parse requirement (HTTP {status}) — "
+            "mend what it names, or k8sha's rights there"
+        ]
+        * told
+    )
+
+
+def test_an_owner_that_can_be_no_label_is_told_before_the_first_change() -> None:
+    class Long(Demo):
+        owner = "n" * 64  # type: ignore[assignment]
+
+    [problem] = Long(PLANE).problems()
+    assert "can't be the label of its objects" in problem.cause
+
+
 @define(eq=False)
 class Kubelets(Api):
     """An API server that passes on what kubelets say of themselves; of a node with None nothing is heard."""

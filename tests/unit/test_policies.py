@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ from k8sha.components.apiserver_host import MANIFEST, ApiServerRuns
 from k8sha.components.formation import cluster_configuration
 from k8sha.events import ignore
 from k8sha.kube import Api, Json
+from k8sha.objects import Wanted
+from k8sha.objects.inventory import Inventory
 from k8sha.policies import AuditLog, EncryptionAtRest, Namespace, Nodes, PodSecurityDefaults, SampleApp
 from k8sha.policies.audit import DEFAULT_POLICY, policy_problems
 from k8sha.policies.keys import FOLDER, MadeKey, OnlyThese, Rewritten, ask_etcd
@@ -358,6 +361,20 @@ def test_a_quota_below_what_runs_is_refused_with_the_numbers() -> None:
     quota = {"requests.cpu": "2", "pods": "5"}
     (problem,) = Namespace(owner, called="team", quota=quota, check_images=False).problems()
     assert "quota of requests.cpu is 2, and what is in it uses 3" in str(problem)
+
+
+def test_every_name_that_a_namespace_may_have_can_be_its_objects_label() -> None:
+    """The label's value has no room for more than 53 letters of it; of owners that fit, none changes."""
+    owners = {
+        name: Namespace(plane(), called=name).owner for name in ("t", "n" * 53, "n" * 54, "n" * 63, "n" * 62 + "m")
+    }
+    assert owners["t"] == "namespace-t"
+    assert owners["n" * 53] == f"namespace-{'n' * 53}"
+    assert len(set(owners.values())) == len(owners)
+    dashed = Namespace(plane(), called="n" * 41 + "-" * 10 + "n" * 12).owner
+    for owner in (*owners.values(), dashed):
+        assert Wanted(owner=owner, items=()).owner == owner
+        assert re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", Inventory(owner).name)
 
 
 def test_a_quota_brings_defaults_and_standards_are_pinned() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from attrs import field, frozen, validators
 
-from k8sha.addons.addon import Addon
+from k8sha.addons.addon import Addon, refused
 from k8sha.addons.admission import admitting
 from k8sha.addons.logs.collector import INDEX, collector_objects
 from k8sha.addons.logs.operator import DEFINITIONS, operator_objects
@@ -182,7 +182,8 @@ class Logging(Addon):
         yield from class_problems(self.name, self.plane.api, self.storage_class)
         try:
             self._read_passwords()
-        except KubeError:  # the API server is down; whether it stays so is seen when this add-on's turn comes
+        except KubeError as error:  # whether one that is down stays so is seen when this add-on's turn comes
+            yield from refused(self.name, error)
             return
         yield from super().problems()
 

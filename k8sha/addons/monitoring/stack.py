@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from attrs import Attribute, field, frozen, validators
 
-from k8sha.addons.addon import Addon
+from k8sha.addons.addon import Addon, refused
 from k8sha.addons.admission import admitting
 from k8sha.addons.manifests import Manifest
 from k8sha.addons.monitoring import listening
@@ -186,7 +186,8 @@ class KubePrometheusStack(Addon):
                     yield Problem(host.name, cause, "leave balancers= out")
         try:
             self._password.read(self.plane.api)
-        except KubeError:  # the API server is down; whether it stays so is seen when this add-on's turn comes
+        except KubeError as error:  # whether one that is down stays so is seen when this add-on's turn comes
+            yield from refused(self.name, error)
             return
         yield from super().problems()
 
