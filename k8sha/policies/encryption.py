@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 import secrets
@@ -51,8 +50,8 @@ def _decoded(given: str | bytes | None) -> bytes | None:
     if given is None or isinstance(given, bytes):
         return given
     try:
-        return base64.b64decode(given, validate=True)
-    except binascii.Error:
+        return base64.b64decode("".join(given.split()), validate=True)  # what a file has ends in a new line
+    except ValueError:
         raise ConfigError.of("EncryptionAtRest", "its key is not base64", "head -c 32 /dev/urandom | base64") from None
 
 
@@ -81,7 +80,7 @@ class EncryptionAtRest(ApiServerPolicy):
             raise ConfigError.of(
                 "EncryptionAtRest",
                 f"its key has {len(self.key)} bytes, and {self.provider} takes {_LENGTH}",
-                f"head -c {_LENGTH} /dev/urandom | base64",
+                f"give those, or the text that is printed by: head -c {_LENGTH} /dev/urandom | base64",
             )
 
     @property

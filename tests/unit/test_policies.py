@@ -170,6 +170,8 @@ def test_the_default_is_proven_by_a_pod_that_is_refused(message: str, labels: di
         ({"key": b"short"}, "5 bytes"),
         ({"key": base64.b64encode(b"x" * 16).decode()}, "16 bytes"),
         ({"key": "?"}, "not base64"),
+        ({"key": "schlüssel"}, "not base64"),
+        ({"key": base64.encodebytes(b"x" * 32)}, "45 bytes, and secretbox takes 32 — give those, or the text"),
         ({"provider": "aesgcm"}, "unknown provider"),
         ({"generation": 0}, "generation 0"),
     ],
@@ -177,6 +179,15 @@ def test_the_default_is_proven_by_a_pod_that_is_refused(message: str, labels: di
 def test_keys_of_a_wrong_length(given: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         EncryptionAtRest(**given)  # type: ignore[arg-type]
+
+
+def test_a_key_is_read_as_the_remedys_own_command_writes_it() -> None:
+    key = bytes(range(32))
+    assert EncryptionAtRest(key=base64.encodebytes(key).decode()) == EncryptionAtRest(key=key)
+    with pytest.raises(ConfigError) as caught:
+        EncryptionAtRest(key="geheim-ß")
+    assert "geheim" not in str(caught.value)
+    assert caught.value.__suppress_context__
 
 
 def test_a_given_key_is_not_shown() -> None:
