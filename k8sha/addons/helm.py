@@ -208,7 +208,10 @@ class HelmChart(Addon):
         if done.returncode != 0:
             said = done.stderr.strip()[-1000:] or f"exit {done.returncode}"
             cause = f"helm refuses it: {said}"
-            raise ConfigError.of(f"chart {self.chart} {self.version}", cause, "correct the chart's values")
+            remedy = "correct the chart's values"
+            if "kubeVersion" in said:
+                remedy = f"take a version of the chart that is for Kubernetes {self.plane.version}"
+            raise ConfigError.of(f"chart {self.chart} {self.version}", cause, remedy)
         return done.stdout
 
     def _without_hooks(self, items: tuple[Json, ...]) -> Iterator[Json]:

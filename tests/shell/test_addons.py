@@ -206,6 +206,9 @@ def test_a_chart_that_needs_a_newer_kubernetes_is_refused_in_helms_words(tmp_pat
     (tmp_path / "refused").write_text(f"Error: {said}\n")
     problems = list(chart(tmp_path).problems())
     assert [problem.cause for problem in problems] == [f"helm refuses it: Error: {said}"]
+    assert [problem.remedy for problem in problems] == ["take a version of the chart that is for Kubernetes 1.33.13"]
+    (tmp_path / "refused").write_text("Error: values don't meet the specifications of the schema\n")
+    assert [problem.remedy for problem in chart(tmp_path).problems()] == ["correct the chart's values"]
 
 
 @pytest.mark.parametrize(
