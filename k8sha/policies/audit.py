@@ -8,6 +8,7 @@ import re
 import secrets
 import shlex
 from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import yaml
@@ -17,7 +18,7 @@ from k8sha.component import Checks
 from k8sha.components.apiserver import ApiServerPolicy, Volume
 from k8sha.errors import ConfigError, Problem
 from k8sha.resources.files import Directory, File
-from k8sha.resources.resource import Resource
+from k8sha.resources.resource import STATE, Resource
 from k8sha.waiting import Check, NotYet
 
 if TYPE_CHECKING:
@@ -183,6 +184,23 @@ def _object(line: bytes) -> str:
     return str(about.get("name", ""))
 
 
+_SHARED = ("/", "/home", "/media", "/mnt", "/opt", "/root", "/srv", "/tmp", "/var", "/var/lib", "/var/log", "/var/tmp")
+"""Folders that many share: as the log's own one they would be closed to everybody but root."""
+
+_OTHERS = (
+    *("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var/run"),
+    *("/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet", STATE),
+    *("/var/log/audit", "/var/log/containers", "/var/log/journal", "/var/log/pods"),
+)
+"""Folders that are somebody's with all that is in them; auditd's own log is /var/log/audit/audit.log."""
+
+
+def _owned(directory: str) -> bool:
+    """Whether a folder can't be the audit log's alone."""
+    path = PurePosixPath("/" + directory.lstrip("/"))
+    return str(path) in _SHARED or any(path.is_relative_to(other) for other in _OTHERS)
+
+
 _POSITIVE = {"max_age_days": 30, "max_files": 10, "max_size_mb": 100}
 
 
@@ -213,6 +231,9 @@ class AuditLog(ApiServerPolicy):
         ]
         if not self.directory.startswith("/"):
             problems.append(Problem("AuditLog", f"directory {self.directory} is no absolute path", "begin it with /"))
+        elif ".." in self.directory.split("/") or _owned(self.directory):
+            remedy = "give the log a folder of its own, such as /var/log/kubernetes/audit"
+            problems.append(Problem("AuditLog", f"directory {self.directory} is not the log's alone", remedy))
         if problems:
             raise ConfigError(problems)
 

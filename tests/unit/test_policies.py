@@ -96,6 +96,19 @@ def test_all_that_an_audit_policy_may_have() -> None:
     assert list(policy_problems(f"{HEAD}{more}rules: [{rule}, {urls}]")) == []
 
 
+@pytest.mark.parametrize("directory", [
+    "/", "//", "/var", "/var/log", "//var/log/", "/var/log/./", "/var/log/kubernetes/..", "/var/log/audit",
+    "/var/log/audit/", "/var/log/audit/kube", "/etc", "/etc/kubernetes/audit", "/var/lib/etcd/x", "/tmp",
+    "/var/lib/k8sha",
+])  # fmt: skip
+def test_an_audit_log_has_a_folder_of_its_own(directory: str) -> None:
+    """auditd's log has the same name, and a folder that others need would be root's alone."""
+    with pytest.raises(ConfigError, match="is not the log's alone — give the log a folder of its own"):
+        AuditLog(directory=directory)
+    for fine in ("/var/log/kubernetes", "/var/log/kubernetes/audit/", "/srv/audit", "/audit", "/var/log/auditing"):
+        AuditLog(directory=fine)
+
+
 def test_the_default_policy_never_has_bodies() -> None:
     assert list(policy_problems(DEFAULT_POLICY)) == []
     assert "Request" not in DEFAULT_POLICY.replace("RequestReceived", "").replace("request", "")
