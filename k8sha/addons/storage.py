@@ -6,7 +6,6 @@ import ipaddress
 import re
 import secrets
 import shlex
-from collections.abc import Iterator
 from typing import ClassVar
 
 from attrs import Attribute, Factory, field, frozen, validators
@@ -15,10 +14,10 @@ from k8sha.addons.addon import Addon
 from k8sha.addons.admission import admitting
 from k8sha.addons.manifests import Manifest
 from k8sha.addons.proof import proof_namespace
-from k8sha.artifacts import Artifact
 from k8sha.component import Checks, Requirements
 from k8sha.errors import ConfigError
 from k8sha.kube import Json
+from k8sha.objects import Wanted
 from k8sha.report import Diff
 from k8sha.resources.resource import Requirement
 from k8sha.waiting import Check, NotYet, wait_for
@@ -119,10 +118,10 @@ class _Nfs(Addon):
         answers = NfsAnswers(self.server, remedy="start it, open its port to the nodes, or give the right server")
         return {host: (answers,) for host in self.hosts}
 
-    def artifacts(self) -> Iterator[Artifact]:
-        """See :meth:`Component.artifacts`: what ``verify`` runs is taken from elsewhere as well."""
-        yield from super().artifacts()
-        yield from self._images((self.mirror.image(self.check_image),))
+    def _wanted(self) -> tuple[Wanted, tuple[str, ...]]:
+        """What ``verify`` runs is taken from elsewhere as well."""
+        wanted, images = super()._wanted()
+        return wanted, (*images, self.mirror.image(self.check_image))
 
     def checks(self) -> Checks:
         """See :meth:`Component.checks`."""
