@@ -18,13 +18,14 @@ from k8sha.kube import FIELD_MANAGER, Api, Json
 from k8sha.objects import fields
 from k8sha.objects.identity import OWNER, Ref, expanded, in_order, kinds_defined, marked, with_namespaces
 from k8sha.objects.inventory import Inventory
-from k8sha.objects.others import at_once, bare, listed, strangers_in
+from k8sha.objects.others import at_once, bare, goes_with, listed, strangers_in
 from k8sha.objects.refusals import IMMUTABLE, MADE_ANEW, TAKEN, conflicts, fields_named, webhook_down
 from k8sha.report import Diff
 
 __all__ = ["Finding", "Look", "Wanted", "look", "look_again", "node_ports", "offline"]
 
-Action = Literal["apply", "replace", "prune", "release"]
+Action = Literal["apply", "replace", "prune", "release", "leave"]
+"""``release`` takes our fields from an object, ``leave`` our marks alone; both let it stay."""
 
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 
@@ -82,7 +83,12 @@ class _Glass:
     force: frozenset[str]
     adopt: frozenset[Ref]
     by_pods: tuple[str, ...]
-    leaving: frozenset[Ref] = frozenset()
+    wanted: frozenset[Ref] = frozenset()
+
+    @property
+    def leaving(self) -> frozenset[Ref]:
+        """What was made by us, is there, and is wanted no more."""
+        return self.inventory.made & self.ours.keys() - self.wanted
 
     def examine(self, item: Json) -> Finding:
         """Find out how one wanted object differs."""
@@ -113,7 +119,10 @@ class _Glass:
         if other == self.owner:  # made by this very install, after the first look
             return None
         if other:
-            return Problem(str(ref), f"belongs to {other}", "leave it out of one of the two")
+            if ref in self.adopt:
+                return None
+            remedy = f'leave it out of one of the two; where that one has left it out, take it over: adopt=("{ref}",)'
+            return Problem(str(ref), f"belongs to {other}", remedy)
         written = any(entry.get("manager") == FIELD_MANAGER for entry in live["metadata"].get("managedFields", ()))
         if ref in self.adopt or (written and ref in self.inventory.all):
             return None
@@ -275,7 +284,7 @@ def _glass(
     missing = frozenset(ref.name for ref in namespaces if ref not in ours and ref not in wanted.adopt)
     return _Glass(
         api, wanted.owner, kinds, own_kinds, ours, inventory, missing, wanted.force, wanted.adopt, wanted.by_pods,
-        inventory.made & ours.keys() - {Ref.of(item) for item in items},
+        frozenset(Ref.of(item) for item in items),
     )  # fmt: skip
 
 
@@ -290,7 +299,11 @@ def look_again(api: Api, wanted: Wanted, findings: Iterable[Finding], seen: Look
 def _going(glass: _Glass, ref: Ref, live: Json) -> Finding:
     if ref in glass.inventory.adopted:
         return Finding(ref, bare(ref), Diff.of("is given up: it was there before us and stays"), live, "release")
-    otherwise = "leave this in the manifest"
-    found = strangers_in(glass.api, ref, live, glass.owner, by_pods=glass.by_pods, otherwise=otherwise)
-    problems = tuple(found)
-    return Finding(ref, {}, Diff.of("- is in the manifest no more: deleted"), live, "prune", problems=problems)
+    if any(goes_with(ref, live, other) for other in glass.wanted):
+        note = Diff.of("is in the manifest no more, and holds what is: stays, and is ours no more")
+        return Finding(ref, bare(ref), note, live, "leave")
+    found = strangers_in(
+        glass.api, ref, live, glass.owner, by_pods=glass.by_pods,
+        staying=glass.inventory.adopted & glass.ours.keys(), otherwise="leave this in the manifest",
+    )  # fmt: skip
+    return Finding(ref, {}, Diff.of("- is in the manifest no more: deleted"), live, "prune", problems=tuple(found))

@@ -12,7 +12,7 @@ from k8sha.kinds import Kind
 from k8sha.kube import Api, Json
 from k8sha.objects.identity import OWNER, Ref
 
-__all__ = ["at_once", "bare", "listed", "passing", "strangers_in", "typed"]
+__all__ = ["at_once", "bare", "goes_with", "listed", "passing", "strangers_in", "typed"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -53,6 +53,15 @@ def typed(ref: Ref, live: Json) -> Json:
     return {"apiVersion": ref.api_version, "kind": ref.kind} | live
 
 
+def goes_with(ref: Ref, live: Json, other: Ref) -> bool:
+    """Whether to delete an object (a namespace, a definition) deletes another one."""
+    if ref.kind == "Namespace":
+        return other.namespace == ref.name
+    if ref.kind == "CustomResourceDefinition":
+        return (other.group, other.kind) == (live["spec"]["group"], live["spec"]["names"]["kind"])
+    return False
+
+
 def listed(api: Api, owner: str, kinds: Iterable[Kind]) -> dict[Ref, Json]:
     """Every object of these kinds that has our label. One request a kind."""
 
@@ -64,10 +73,11 @@ def listed(api: Api, owner: str, kinds: Iterable[Kind]) -> dict[Ref, Json]:
 
 
 def strangers_in(
-    api: Api, ref: Ref, live: Json, owner: str, *, by_pods: Iterable[str], otherwise: str
+    api: Api, ref: Ref, live: Json, owner: str, *, by_pods: Iterable[str], staying: Iterable[Ref], otherwise: str
 ) -> Iterator[Problem]:
-    """Why a namespace or a definition of ours can't be deleted: what others have made in it. ``by_pods`` are kinds and
-    names of what our own programs make, ``otherwise`` says what to do if that is to stay."""
+    """Why a namespace or a definition of ours can't be deleted: what others have made in it, and what we let go of.
+    ``by_pods`` are kinds and names of what our own programs make, ``staying`` is what has our label and is not deleted,
+    ``otherwise`` says what to do if that is to stay."""
     kinds: Iterable[Kind] = ()
     if ref.kind == "Namespace":
         kinds = _once_each(kind for kind in api.kinds().values() if kind.namespaced and "list" in kind.verbs)
@@ -81,8 +91,14 @@ def strangers_in(
     each = at_once(lambda kind: _strangers(api, kind, namespace, owner, ours), kinds)
     found = [name for names in each for name in names]
     if found:
-        named = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
-        yield Problem(str(ref), f"has what we did not make: {named}", f"remove it, or {otherwise}")
+        yield Problem(str(ref), f"has what we did not make: {_named(found)}", f"remove it, or {otherwise}")
+    if kept := sorted(other for other in staying if goes_with(ref, live, other)):
+        cause = f"has what does not go with an add-on: {_named(list(map(str, kept)))}"
+        yield Problem(str(ref), cause, f"remove it, or {otherwise}")
+
+
+def _named(found: list[str]) -> str:
+    return ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
 
 
 def _strangers(api: Api, kind: Kind, namespace: str, owner: str, by_pods: tuple[str, ...]) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from attrs import frozen
 
 from k8sha import events
-from k8sha.errors import KubeError, PreflightError
+from k8sha.errors import KubeError, PreflightError, Problem
 from k8sha.events import Listener
 from k8sha.kinds import Kind
 from k8sha.kube import Api, Json
@@ -25,6 +25,7 @@ __all__ = ["Removal", "delete_in_order"]
 Tell = Callable[[str, str, float], None]
 
 _LAST = ("CustomResourceDefinition", "Namespace")
+_DELETED, _STAYS = Diff.of("- deleted"), Diff.of("stays, and is ours no more")
 
 
 def delete_in_order(
@@ -124,50 +125,52 @@ class Removal(Step):
     by_pods: tuple[str, ...] = ()
     early: bool = False
 
-    def _seen(self) -> tuple[Inventory, dict[Ref, Json]]:
+    def _seen(self) -> tuple[Inventory, dict[Ref, Json], set[Ref]]:
+        """The inventory, what of it is there, and what of that is not deleted."""
         inventory = Inventory.read(self.api, self.owner)
         kinds = self.api.kinds(again=True)
         used = (kinds[ref.api_version, ref.kind] for ref in inventory.all if (ref.api_version, ref.kind) in kinds)
         ours = listed(self.api, self.owner, used)
         there = {ref: live for ref, live in ours.items() if ref in inventory.all}
-        going = ((ref, live) for ref, live in there.items() if ref not in self.keep | inventory.adopted)
-        problems = [
-            found
-            for ref, live in going
-            for found in strangers_in(
-                self.api, ref, live, self.owner, by_pods=self.by_pods, otherwise=f'keep this: keep=("{ref}",)'
+        staying = {ref for ref in there if ref in self.keep | inventory.adopted}
+        problems: list[Problem] = []
+        for ref in sorted(there.keys() - staying):
+            otherwise = f'keep this: keep=("{ref}",)'
+            problems += strangers_in(
+                self.api, ref, there[ref], self.owner, by_pods=self.by_pods, staying=staying, otherwise=otherwise
             )
-        ]
         if problems:
             raise PreflightError(problems)
-        return inventory, there
+        return inventory, there, staying
 
     def plan(self, component: str, listen: Listener) -> tuple[Outcome, Plan]:
         """See :meth:`Step.plan`."""
         before = self.api.requests
-        _, there = self._seen()
-        changes = tuple(Change(component, self.name, CLUSTER, str(ref), Diff.of("- deleted")) for ref in sorted(there))
+        _, there, staying = self._seen()
+        changes = tuple(
+            Change(component, self.name, CLUSTER, str(ref), _STAYS if ref in staying else _DELETED)
+            for ref in sorted(there)
+        )
         return Outcome(), Plan(changes, requests=self.api.requests - before)
 
     def install(self, component: str, listen: Listener) -> tuple[Outcome, tuple[Result, ...]]:
         """See :meth:`Step.install`. Raises PreflightError with nothing changed where others' objects would go too."""
         began = time.monotonic()
         listen(events.StageBegan(component, self.name, (CLUSTER,)))
-        inventory, there = self._seen()
+        inventory, there, staying = self._seen()
 
         def tell(check: str, last: str, waited: float) -> None:
             listen(events.Waiting(check, last, waited))
 
-        stays = {ref for ref in there if ref in self.keep or ref in inventory.adopted}
-        for ref in sorted(stays):
-            (let_go if ref in self.keep else give_up)(self.api, ref)
-        going = {ref: live for ref, live in there.items() if ref not in stays}
+        for ref in sorted(staying):
+            (give_up if ref in inventory.adopted - self.keep else let_go)(self.api, ref)
+        going = {ref: live for ref, live in there.items() if ref not in staying}
         delete_in_order(self.api, self.api.kinds(), going.items(), tell, patience=self.patience)
         if inventory.present:
             self.api.delete(inventory.path)
         results = tuple(
-            Result(component, self.name, CLUSTER, str(ref), Status.CHANGED, Diff.of("- deleted"))
-            for ref in sorted(going)
+            Result(component, self.name, CLUSTER, str(ref), Status.CHANGED, _STAYS if ref in staying else _DELETED)
+            for ref in sorted(there)
         )
         listen(events.StageEnded(component, self.name, time.monotonic() - began))
         return Outcome(), results

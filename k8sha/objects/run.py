@@ -16,7 +16,7 @@ from k8sha.objects.inventory import Inventory
 from k8sha.objects.look import Finding, Look, look, look_again, node_ports
 from k8sha.objects.others import listed, passing, typed
 from k8sha.objects.reasons import why
-from k8sha.objects.release import give_up
+from k8sha.objects.release import give_up, let_go
 from k8sha.objects.removal import delete_in_order
 from k8sha.objects.rollout import AWAITED, unfinished
 from k8sha.report import CLUSTER, Report, Result, Status
@@ -114,8 +114,8 @@ class Run:
         if finding.action == "replace":
             delete_in_order(api, self.seen.kinds, [(ref, finding.live)], self._told_wait, patience=self.step.patience)
 
-        if finding.action == "release":
-            give_up(api, ref)
+        if finding.action in ("release", "leave"):
+            (give_up if finding.action == "release" else let_go)(api, ref)
             return
 
         def once() -> str:

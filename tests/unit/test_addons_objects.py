@@ -325,7 +325,7 @@ def test_what_is_there_already_is_refused_and_its_owner_named(server: Server) ->
         objects(server, SPACE).plan("Parts", ignore)
     server.store["/api/v1/namespaces/n"]["metadata"]["labels"] = {OWNER: "another"}
     with pytest.raises(PreflightError, match="v1 Namespace n: belongs to another"):
-        objects(server, SPACE, adopt=("v1 Namespace n",)).plan("Parts", ignore)
+        objects(server, SPACE).plan("Parts", ignore)
 
 
 def test_without_a_cluster_everything_is_known_later(server: Server) -> None:

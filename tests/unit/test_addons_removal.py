@@ -16,9 +16,11 @@ from k8sha.events import ignore
 from k8sha.kube import Json
 from k8sha.objects import Ref, Removal, Wanted
 from k8sha.objects.identity import HASH, OWNER
+from k8sha.objects.others import goes_with
 from tests.unit.test_addons_mirror import PLANE
 from tests.unit.test_addons_objects import ONE, SPACE, Server, changes, config, objects, service
 
+INVENTORY = "/api/v1/namespaces/kube-system/configmaps/k8sha-addon-parts"
 MADE = ("Secret shop-*", "ConfigMap shop-uuid")
 
 
@@ -166,6 +168,66 @@ def test_a_service_that_is_given_up_asks_for_no_port(server: Server) -> None:
     objects(server, SPACE, service("n", "other", 30081)).install("Parts", ignore)
     assert f"patch {path}" in server.calls
     assert path in server.store
+
+
+class Cascading(Server):
+    """Deletes with a namespace all that is in it."""
+
+    def request(self, verb: str, path: str, body: Json = None, **more: object) -> Json:
+        if verb == "delete" and path.startswith("/api/v1/namespaces/") and path.count("/") == 4:
+            for inside in [other for other in self.store if other.startswith(f"{path}/")]:
+                del self.store[inside]
+        return super().request(verb, path, body, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def cascading() -> Cascading:
+    return Cascading(lambda: "", Endpoint("192.168.56.100"))
+
+
+def test_a_namespace_that_left_the_manifest_stays_for_what_is_still_wanted_in_it(cascading: Cascading) -> None:
+    """A chart of which somebody else is to keep the namespace: its claims and pods would go with it."""
+    objects(cascading, SPACE, config("one", a="1"), config("two", a="1")).install("Parts", ignore)
+    uid = cascading.store[ONE]["metadata"]["uid"]
+    smaller = objects(cascading, config("one", a="1"))
+    (said,) = changes(smaller)["v1 Namespace n"]
+    assert said == "is in the manifest no more, and holds what is: stays, and is ours no more"
+    smaller.install("Parts", ignore)
+    assert "delete /api/v1/namespaces/n" not in cascading.calls
+    assert (cascading.store[ONE]["data"], cascading.store[ONE]["metadata"]["uid"]) == ({"a": "1"}, uid)
+    assert set(cascading.store) == {"/api/v1/namespaces/n", ONE, INVENTORY}
+    assert OWNER not in cascading.store["/api/v1/namespaces/n"]["metadata"]["labels"]
+    assert not changes(smaller)
+    Removal(name="removal", api=cascading, owner="parts").install("Parts", ignore)
+    assert set(cascading.store) == {"/api/v1/namespaces/n"}
+
+
+def test_a_definition_that_left_the_manifest_stays_for_its_objects() -> None:
+    definition = {"spec": {"group": "example.org", "names": {"kind": "Thing"}}}
+    ref = Ref.parse("apiextensions.k8s.io/v1 CustomResourceDefinition things.example.org")
+    assert goes_with(ref, definition, Ref.parse("example.org/v2 Thing n/x"))
+    assert not goes_with(ref, definition, Ref.parse("example.com/v1 Thing n/x"))
+
+
+def test_a_namespace_is_handed_over_to_who_adopts_it(cascading: Cascading) -> None:
+    """In one install, before the one that had it has let go of it; and nobody deletes it any more."""
+    objects(cascading, SPACE, config("one", a="1")).install("Parts", ignore)
+    labelled = copy.deepcopy(SPACE) | {"metadata": {"name": "n", "labels": {"level": "privileged"}}}
+    chart = objects(cascading, config("one", a="1"))
+    asking = evolve(chart, wanted=Wanted(owner="space", items=(labelled, config("quota", a="1"))))
+    with pytest.raises(PreflightError, match=r'n: belongs to parts — .*left it out, take it over: adopt=\("v1 Names'):
+        asking.plan("Space", ignore)
+    space = evolve(asking, wanted=evolve(asking.wanted, adopt=frozenset({Ref.of(SPACE)})))
+    assert f".metadata.labels[{OWNER}]: parts -> space" in changes(space)["v1 Namespace n"]
+    assert "stays" in changes(chart)["v1 Namespace n"][0]
+    for step in (space, chart):
+        step.install("Any", ignore)
+    assert not changes(space)
+    assert not changes(chart)
+    assert cascading.store["/api/v1/namespaces/n"]["metadata"]["labels"] == {"level": "privileged", OWNER: "space"}
+    for owner in ("parts", "space"):
+        Removal(name="removal", api=cascading, owner=owner).install("Any", ignore)
+    assert set(cascading.store) == {"/api/v1/namespaces/n"}
 
 
 IMMUTABLE = KubeError(
