@@ -10,7 +10,7 @@ from k8sha.kube import FIELD_MANAGER, Json
 from k8sha.objects.identity import HASH, OWNER
 from k8sha.report import Diff, line_diff
 
-__all__ = ["changed", "created", "intact", "managers"]
+__all__ = ["changed", "created", "intact", "managers", "written"]
 
 _SHOWN = 100
 """Longer values are shown by their length and hash."""
@@ -141,3 +141,8 @@ def managers(live: Json) -> str:
     """Who has written to an object, for a message."""
     names = dict.fromkeys(str(entry.get("manager", "")) for entry in live["metadata"].get("managedFields", ()))
     return ", ".join(name for name in names if name) or "nobody knows whom"
+
+
+def written(live: Json) -> bool:
+    """Whether fields of an object are ours."""
+    return any(entry.get("manager") == FIELD_MANAGER for entry in live["metadata"].get("managedFields", ()))

@@ -14,7 +14,7 @@ from attrs import Attribute, field, frozen
 
 from k8sha.errors import ConfigError, KubeError, Problem
 from k8sha.kinds import Kind
-from k8sha.kube import FIELD_MANAGER, Api, Json
+from k8sha.kube import Api, Json
 from k8sha.objects import fields
 from k8sha.objects.identity import OWNER, Ref, expanded, in_order, kinds_defined, marked, with_namespaces
 from k8sha.objects.inventory import Inventory
@@ -115,7 +115,7 @@ class _Glass:
 
     def _foreign(self, ref: Ref, live: Json) -> Problem | None:
         """Why an object that is there and has not our label may not be touched; None if it may."""
-        other = (live["metadata"].get("labels") or {}).get(OWNER)
+        other = _owner(live)
         if other == self.owner:  # made by this very install, after the first look
             return None
         if other:
@@ -123,12 +123,19 @@ class _Glass:
                 return None
             remedy = f'leave it out of one of the two; where that one has left it out, take it over: adopt=("{ref}",)'
             return Problem(str(ref), f"belongs to {other}", remedy)
-        written = any(entry.get("manager") == FIELD_MANAGER for entry in live["metadata"].get("managedFields", ()))
-        if ref in self.adopt or (written and ref in self.inventory.all):
+        if ref in self.adopt or (fields.written(live) and ref in self.inventory.all):
             return None
         return Problem(
             str(ref), f"is there already, made by {fields.managers(live)}", f'remove it, or adopt it: adopt=("{ref}",)'
         )
+
+    def adopted(self, ref: Ref, live: Json) -> bool:
+        """Whether an object that may be touched was there before us, so that it is never deleted. One that somebody
+        made in place of ours is such as well, and so is what is to be adopted where the inventory was lost."""
+        if ref in self.inventory.adopted or (ref in self.adopt and ref not in self.inventory.made):
+            return True
+        other = _owner(live)
+        return other != self.owner and (bool(other) or not fields.written(live))
 
     def _port_taken(self, ref: Ref, item: Json) -> Problem | None:
         """Which other service has a node port that this one asks for; None if none has, or one of ours that goes."""
@@ -178,9 +185,11 @@ class _Glass:
                 return Finding(ref, item, fields.created(item) + note if live is None else note, live, later=True)
             return Finding(ref, item, Diff(), live, problems=(problem,))
         if error.status == 422 and live is not None and IMMUTABLE.search(error.message):
-            if ref.kind in MADE_ANEW:
-                return Finding(ref, item, Diff.of(f"is made anew: {MADE_ANEW[ref.kind]}"), live, "replace")
             remedy = "delete it and run again (uninstall() takes all of the add-on away), or give it another name"
+            if self.adopted(ref, live):
+                remedy = "it was there before us and is not deleted: ask for it as it is, or give it another name"
+            elif ref.kind in MADE_ANEW:
+                return Finding(ref, item, Diff.of(f"is made anew: {MADE_ANEW[ref.kind]}"), live, "replace")
             problem = Problem(str(ref), f"can't be changed as asked for: {fields_named(error)}", remedy)
             return Finding(ref, item, Diff(), live, problems=(problem,))
         if not error.status:
@@ -189,6 +198,11 @@ class _Glass:
         if "because it is being terminated" in error.message:
             remedy = "run again once it is gone; the conditions in its status say what keeps it"
         return Finding(ref, item, Diff(), live, problems=(Problem(str(ref), error.message, remedy),))
+
+
+def _owner(live: Json) -> str:
+    """Whose object it is by its label; empty where nobody's."""
+    return str((live["metadata"].get("labels") or {}).get(OWNER) or "")
 
 
 def node_ports(item: Json) -> set[int]:
@@ -261,10 +275,7 @@ def look(api: Api, wanted: Wanted) -> Look:
     left = sorted(inventory.all - {finding.ref for finding in findings})
     gone = [_going(glass, ref, ours[ref]) for ref in left if ref in ours]
     adopted = frozenset(
-        finding.ref
-        for finding in findings
-        if finding.live is not None
-        and (finding.ref in inventory.adopted or (finding.ref not in ours and finding.ref not in inventory.made))
+        finding.ref for finding in findings if finding.live is not None and glass.adopted(finding.ref, finding.live)
     )
     made = frozenset(finding.ref for finding in findings) - adopted
     after = Inventory(wanted.owner, made, adopted, True)

@@ -16,6 +16,7 @@ from k8sha.events import ignore
 from k8sha.kube import Json
 from k8sha.objects import Ref, Removal, Wanted
 from k8sha.objects.identity import HASH, OWNER
+from k8sha.objects.inventory import Inventory
 from k8sha.objects.others import goes_with
 from tests.unit.test_addons_mirror import PLANE
 from tests.unit.test_addons_objects import ONE, SPACE, Server, changes, config, objects, service
@@ -248,8 +249,9 @@ def storage(reclaim: str) -> Json:
     return {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": meta, "data": {"reclaim": reclaim}}
 
 
-def test_a_storage_class_is_made_anew() -> None:
+def test_a_storage_class_is_made_anew_unless_it_was_there_before_us() -> None:
     """Volumes that are there do not need it, so it may be gone for a moment."""
+    path = "/apis/storage.k8s.io/v1/storageclasses/nfs"
 
     class Fixed(Server):
         def _apply(self, path: str, body: Json, query: Mapping[str, str]) -> Json:
@@ -279,8 +281,60 @@ def test_a_storage_class_is_made_anew() -> None:
     step = objects(server, storage("Retain"))
     assert "is made anew" in changes(step)["storage.k8s.io/v1 StorageClass nfs"][0]
     step.install("Parts", ignore)
-    assert server.store["/apis/storage.k8s.io/v1/storageclasses/nfs"]["data"] == {"reclaim": "Retain"}
+    assert server.store[path]["data"] == {"reclaim": "Retain"}
     assert not step.plan("Parts", ignore)[1]
+    server.store = {path: storage("Delete") | {"metadata": {"name": "nfs", "managedFields": []}}}
+    with pytest.raises(PreflightError, match=r"can't be changed as asked for: .* was there before us"):
+        objects(server, storage("Retain"), adopt=("storage.k8s.io/v1 StorageClass nfs",)).plan("Parts", ignore)
+
+
+def theirs(name: str, **data: str) -> Json:
+    entry = {"manager": "kubectl-create", "operation": "Update", "fieldsV1": {}}
+    item = config(name, **data)
+    return item | {"metadata": item["metadata"] | {"managedFields": [entry]}}
+
+
+def test_what_somebody_made_in_place_of_ours_is_adopted(server: Server) -> None:
+    """It is in the inventory as made by us, which the one before it was; or was to be, in an install that failed."""
+    objects(server, SPACE, config("one", a="1")).install("Parts", ignore)
+    del server.store[ONE]
+    put(server, theirs("one", a="2"), "configmaps")
+    adopting = objects(server, SPACE, config("one", a="1"), adopt=("v1 ConfigMap n/one",))
+    adopting.install("Parts", ignore)
+    assert not changes(adopting)
+    assert Inventory.read(server, "parts").adopted == {Ref.parse("v1 ConfigMap n/one")}
+    objects(server, SPACE).install("Parts", ignore)
+    assert ONE in server.store
+
+
+def test_what_was_adopted_is_still_adopted_where_the_inventory_was_lost(server: Server) -> None:
+    objects(server, SPACE).install("Parts", ignore)
+    put(server, theirs("one", a="1"), "configmaps")
+    adopting = objects(server, SPACE, config("one", a="1"), adopt=("v1 ConfigMap n/one",))
+    adopting.install("Parts", ignore)
+    del server.store[INVENTORY]
+    adopting.install("Parts", ignore)
+    inventory = Inventory.read(server, "parts")
+    assert (inventory.made, inventory.adopted) == ({Ref.of(SPACE)}, {Ref.parse("v1 ConfigMap n/one")})
+
+
+def test_what_is_wanted_and_to_be_adopted_if_need_be_is_made_by_us_where_it_was_not_there(server: Server) -> None:
+    step = objects(server, SPACE, config("one", a="1"), adopt=("v1 ConfigMap n/one",))
+    for _ in range(2):
+        step.install("Parts", ignore)
+        assert not changes(step)
+        assert not Inventory.read(server, "parts").adopted
+
+
+def test_what_was_adopted_keeps_the_namespace_that_it_is_in(cascading: Cascading) -> None:
+    objects(cascading, SPACE).install("Parts", ignore)
+    put(cascading, theirs("one", a="1"), "configmaps")
+    objects(cascading, SPACE, config("one", a="1"), adopt=("v1 ConfigMap n/one",)).install("Parts", ignore)
+    said = "v1 Namespace n: has what does not go with an add-on: v1 ConfigMap n/one"
+    with pytest.raises(PreflightError, match=said):
+        Removal(name="removal", api=cascading, owner="parts").install("Parts", ignore)
+    with pytest.raises(PreflightError, match=f"{said} .*leave this in the manifest"):
+        objects(cascading).plan("Parts", ignore)
 
 
 @pytest.mark.parametrize("meta", [{}, {"generateName": "job-"}, {"name": ""}, None])
