@@ -172,10 +172,10 @@ class Addon(Component):
         yield self._step(wanted)
 
     def uninstall(self, listen: Listener = ignore, *, keep: Iterable[str] = ()) -> Report:
-        """Delete everything that it made, and nothing else; what it adopted stays.
+        """Delete everything that it made, and nothing else; what it adopted stays, and so do claims with their data.
 
-        Raises PreflightError with nothing changed where a namespace or definition of ours has objects of others in it
-        (``keep`` leaves it there), NotReady where something does not go.
+        Raises PreflightError with nothing changed where a namespace or definition of ours has objects of others in it,
+        or data (``keep`` leaves it there), NotReady where something does not go.
         """
         removal = Removal(
             name="uninstall", api=self.plane.api, owner=self.owner, patience=self.patience, keep=_refs(keep),

@@ -18,7 +18,7 @@ from k8sha.kube import Api, Json
 from k8sha.objects import fields
 from k8sha.objects.identity import OWNER, Ref, expanded, in_order, kinds_defined, marked, with_namespaces
 from k8sha.objects.inventory import Inventory
-from k8sha.objects.others import at_once, bare, goes_with, listed, strangers_in
+from k8sha.objects.others import at_once, bare, goes_with, holds_data, listed, strangers_in
 from k8sha.objects.refusals import IMMUTABLE, MADE_ANEW, TAKEN, conflicts, fields_named, webhook_down
 from k8sha.report import Diff
 
@@ -310,11 +310,14 @@ def look_again(api: Api, wanted: Wanted, findings: Iterable[Finding], seen: Look
 def _going(glass: _Glass, ref: Ref, live: Json) -> Finding:
     if ref in glass.inventory.adopted:
         return Finding(ref, bare(ref), Diff.of("is given up: it was there before us and stays"), live, "release")
-    if any(goes_with(ref, live, other) for other in glass.wanted):
-        note = Diff.of("is in the manifest no more, and holds what is: stays, and is ours no more")
+    held = any(goes_with(ref, live, other) for other in glass.wanted)
+    if held or holds_data(ref, live):
+        why = ", and holds what is" if held else ", and holds data"
+        note = Diff.of(f"is in the manifest no more{why}: stays, and is ours no more")
         return Finding(ref, bare(ref), note, live, "leave")
+    staying = [other for other, it in glass.ours.items() if other in glass.inventory.adopted or holds_data(other, it)]
     found = strangers_in(
-        glass.api, ref, live, glass.owner, by_pods=glass.by_pods,
-        staying=glass.inventory.adopted & glass.ours.keys(), otherwise="leave this in the manifest",
+        glass.api, ref, live, glass.owner, by_pods=glass.by_pods, staying=staying,
+        otherwise="leave this in the manifest",
     )  # fmt: skip
     return Finding(ref, {}, Diff.of("- is in the manifest no more: deleted"), live, "prune", problems=tuple(found))

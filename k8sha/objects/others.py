@@ -12,7 +12,7 @@ from k8sha.kinds import Kind
 from k8sha.kube import Api, Json
 from k8sha.objects.identity import OWNER, Ref
 
-__all__ = ["at_once", "bare", "goes_with", "listed", "passing", "strangers_in", "typed"]
+__all__ = ["at_once", "bare", "goes_with", "holds_data", "listed", "passing", "strangers_in", "typed"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -60,6 +60,12 @@ def goes_with(ref: Ref, live: Json, other: Ref) -> bool:
     if ref.kind == "CustomResourceDefinition":
         return (other.group, other.kind) == (live["spec"]["group"], live["spec"]["names"]["kind"])
     return False
+
+
+def holds_data(ref: Ref, live: Json) -> bool:
+    """Whether an object is a claim, whose volume goes with it: it is let go of and not deleted, as those that a
+    StatefulSet makes. One that somebody has deleted waits for its last pod only."""
+    return (ref.group, ref.kind) == ("", "PersistentVolumeClaim") and "deletionTimestamp" not in live["metadata"]
 
 
 def listed(api: Api, owner: str, kinds: Iterable[Kind]) -> dict[Ref, Json]:

@@ -14,7 +14,7 @@ from k8sha.kinds import Kind
 from k8sha.kube import Api, Json
 from k8sha.objects.identity import Ref, in_order
 from k8sha.objects.inventory import Inventory
-from k8sha.objects.others import listed, passing, strangers_in, typed
+from k8sha.objects.others import holds_data, listed, passing, strangers_in, typed
 from k8sha.objects.release import give_up, let_go
 from k8sha.report import CLUSTER, Change, Diff, Outcome, Plan, Result, Status
 from k8sha.stage import Step
@@ -111,7 +111,7 @@ def _await_gone(
 
 @frozen(kw_only=True)
 class Removal(Step):
-    """All that an owner made is gone, its inventory last. What it adopted stays, without our fields.
+    """All that an owner made is gone, its inventory last. What it adopted stays, without our fields; so do claims.
 
     A namespace or a definition of ours that others have put objects into stands in the way, unless it is among
     ``keep``: it then stays as it is, and belongs to nobody. What our own programs made (``by_pods``) goes with it.
@@ -132,7 +132,7 @@ class Removal(Step):
         used = (kinds[ref.api_version, ref.kind] for ref in inventory.all if (ref.api_version, ref.kind) in kinds)
         ours = listed(self.api, self.owner, used)
         there = {ref: live for ref, live in ours.items() if ref in inventory.all}
-        staying = {ref for ref in there if ref in self.keep | inventory.adopted}
+        staying = {ref for ref, live in there.items() if ref in self.keep | inventory.adopted or holds_data(ref, live)}
         problems: list[Problem] = []
         for ref in sorted(there.keys() - staying):
             otherwise = f'keep this: keep=("{ref}",)'

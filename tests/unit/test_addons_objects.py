@@ -22,6 +22,7 @@ KINDS = {
         ("ConfigMap", "configmaps", True),
         ("Secret", "secrets", True),
         ("Service", "services", True),
+        ("PersistentVolumeClaim", "persistentvolumeclaims", True),
     ],
     "apps/v1": [("Deployment", "deployments", True)],
 }

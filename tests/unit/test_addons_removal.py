@@ -231,6 +231,41 @@ def test_a_namespace_is_handed_over_to_who_adopts_it(cascading: Cascading) -> No
     assert set(cascading.store) == {"/api/v1/namespaces/n"}
 
 
+CLAIM = config("grafana") | {"kind": "PersistentVolumeClaim"}
+
+
+def test_data_does_not_go_with_an_add_on(cascading: Cascading) -> None:
+    """A claim of ours stays, as those that a StatefulSet makes: when it leaves the manifest, and at an uninstall."""
+    whole, path = objects(cascading, SPACE, CLAIM), "/api/v1/namespaces/n/persistentvolumeclaims/grafana"
+    gone = Removal(name="removal", api=cascading, owner="parts")
+    keeping = evolve(gone, keep=frozenset({Ref.of(SPACE)}))
+    whole.install("Parts", ignore)
+    with pytest.raises(PreflightError, match=r"n: has what does not go with .*: v1 Persist\S+ n/grafana — .* keep=\("):
+        gone.install("Parts", ignore)
+    with pytest.raises(PreflightError, match=r"n: has what does not go with .*: v1 Persist\S+ n/grafana"):
+        objects(cascading).plan("Parts", ignore)
+    planned, reported = keeping.plan("Parts", ignore)[1], keeping.install("Parts", ignore)[1]
+    told = {f"{ref}: stays, and is ours no more" for ref in (Ref.of(SPACE), Ref.of(CLAIM))}
+    assert {f"{change.resource}: {change.diff}" for change in planned.changes} == told
+    assert {f"{result.resource}: {result.diff}" for result in reported} == told
+    assert set(cascading.store) == {"/api/v1/namespaces/n", path}
+    evolve(whole, wanted=evolve(whole.wanted, adopt=frozenset({Ref.of(SPACE), Ref.of(CLAIM)}))).install("Parts", ignore)
+    del cascading.store[INVENTORY]
+    whole.install("Parts", ignore)
+    smaller = objects(cascading, SPACE)
+    assert "holds data: stays" in changes(smaller)[str(Ref.of(CLAIM))][0]
+    smaller.install("Parts", ignore)
+    assert path in cascading.store
+    assert OWNER not in cascading.store[path]["metadata"]["labels"]
+
+
+def test_a_claim_that_somebody_has_deleted_goes_with_its_pods(cascading: Cascading) -> None:
+    objects(cascading, SPACE, CLAIM).install("Parts", ignore)
+    cascading.store["/api/v1/namespaces/n/persistentvolumeclaims/grafana"]["metadata"]["deletionTimestamp"] = "now"
+    Removal(name="removal", api=cascading, owner="parts").install("Parts", ignore)
+    assert not cascading.store
+
+
 IMMUTABLE = KubeError(
     "patch", ONE, 422, "ConfigMap is invalid: data: Forbidden: field is immutable", {"causes": [{"field": "data"}]}
 )
