@@ -67,6 +67,11 @@ class Component:
         """What facts alone show to be wrong (the hosts are connected); looked at before the first change."""
         yield from ()
 
+    def claims(self) -> Mapping[object, str]:
+        """What only one component of a cluster can have, such as an object by its name: each with what to do where
+        another component claims it too, empty where nothing better is known than to leave it out of one of them."""
+        return {}
+
     def warnings(self) -> Iterator[str]:
         """What an operator should know before an install, though nothing stands in its way."""
         yield from ()

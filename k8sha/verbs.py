@@ -102,6 +102,7 @@ def preflight(components: Iterable[Component], listen: Listener = ignore) -> Non
                 work[host] = tuple(dict.fromkeys((*work.get(host, ()), *requirements)))
         except PreflightError as error:  # such as a system that no distro fits: the other components' are told as well
             problems += error.problems
+    problems += _claimed_twice(components)
     stage = Stage("preflight", work)
     _, found = plan_stage("Preflight", stage, _quiet_planned(listen))
     remedies = {(host.name, need.key): need.remedy for host, needs in work.items() for need in needs}
@@ -110,6 +111,20 @@ def preflight(components: Iterable[Component], listen: Listener = ignore) -> Non
             problems.append(Problem(change.host, line, remedies[change.host, change.resource]))
     if problems:
         raise PreflightError(dict.fromkeys(problems))
+
+
+def _claimed_twice(components: Iterable[Component]) -> Iterator[Problem]:
+    """What two components claim and only one can have: the second would fail after the first has got it."""
+    owning = [component for component in components if component.owner]
+    holders: dict[object, tuple[Component, str]] = {}
+    for component in owning if len({component.owner for component in owning}) > 1 else ():
+        for claim, remedy in component.claims().items():
+            other, others_remedy = holders.setdefault(claim, (component, remedy))
+            if other.owner != component.owner:
+                pair = (other.name, component.name)
+                one, two = pair if pair[0] != pair[1] else (other.owner, component.owner)
+                remedy = remedy or others_remedy or "leave it out of one of the two"
+                yield Problem(str(claim), f"is asked for by {one} and by {two}", remedy)
 
 
 def _warn(components: Iterable[Component], listen: Listener) -> tuple[str, ...]:

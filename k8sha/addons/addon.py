@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from attrs import field, frozen
@@ -18,7 +18,7 @@ from k8sha.errors import BundleError, ConfigError, KubeError, Problem
 from k8sha.events import Listener, ignore
 from k8sha.hosts.host import Host
 from k8sha.kube import Json
-from k8sha.objects import Objects, Ref, Removal, Wanted
+from k8sha.objects import NodePort, Objects, Ref, Removal, Wanted, claims
 from k8sha.objects.others import passing
 from k8sha.report import Report
 from k8sha.sources import Bundle
@@ -165,6 +165,19 @@ class Addon(Component):
     def unsettled(self, items: tuple[Json, ...]) -> Iterator[Problem]:
         """Why these objects would be other ones at the next look, though nobody changes anything."""
         yield from ()
+
+    def claims(self) -> Mapping[object, str]:
+        """See :meth:`Component.claims`: its objects, and the node ports that they name."""
+        try:
+            wanted, _ = self._wanted()
+        except (ConfigError, BundleError):  # which problems() has told
+            return {}
+        known = self.plane.api.kinds_known
+        return {claim: self.gives_way(claim) for claim in claims(wanted.items, wanted.namespace, known)}
+
+    def gives_way(self, claim: Ref | NodePort) -> str:
+        """What to do where another add-on claims the same object or node port."""
+        return "choose another one for one of the two" if isinstance(claim, NodePort) else ""
 
     def stages(self) -> Stages:
         """See :meth:`Component.stages`."""

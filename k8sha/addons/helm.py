@@ -23,6 +23,7 @@ from k8sha.addons.manifests import Manifest, parse, rewrite_images
 from k8sha.component import Stages
 from k8sha.errors import ConfigError, KubeError, Problem
 from k8sha.kube import Json
+from k8sha.objects import NodePort, Ref
 from k8sha.objects.applied import not_there_yet
 from k8sha.objects.identity import expanded, kinds_defined
 from k8sha.scratch import private_folder
@@ -141,6 +142,12 @@ class HelmChart(Addon):
         with contextlib.suppress(KubeError):  # it may be down because of what this very install mends
             self.plane.api.kinds(again=True)
         yield from super().problems()
+
+    def gives_way(self, claim: Ref | NodePort) -> str:
+        """See :meth:`Addon.gives_way`."""
+        if isinstance(claim, Ref) and (claim.kind, claim.name) == ("Namespace", self.into) and self.create_namespace:
+            return f"say create_namespace=False to the chart {self.name}"
+        return super().gives_way(claim)
 
     def stages(self) -> Stages:
         """See :meth:`Component.stages`."""

@@ -16,13 +16,14 @@ from k8sha.errors import ConfigError, KubeError, Problem
 from k8sha.kinds import Kind
 from k8sha.kube import Api, Json
 from k8sha.objects import fields
+from k8sha.objects.claims import node_ports
 from k8sha.objects.identity import OWNER, Ref, expanded, in_order, kinds_defined, marked, with_namespaces
 from k8sha.objects.inventory import Inventory
 from k8sha.objects.others import at_once, bare, goes_with, holds_data, listed, strangers_in
 from k8sha.objects.refusals import IMMUTABLE, MADE_ANEW, TAKEN, conflicts, fields_named, webhook_down
 from k8sha.report import Diff
 
-__all__ = ["Finding", "Look", "Wanted", "look", "look_again", "node_ports", "offline"]
+__all__ = ["Finding", "Look", "Wanted", "look", "look_again", "offline"]
 
 Action = Literal["apply", "replace", "prune", "release", "leave"]
 """``release`` takes our fields from an object, ``leave`` our marks alone; both let it stay."""
@@ -147,7 +148,7 @@ class _Glass:
             other = Ref.of(service)
             if other != ref and other not in self.leaving and (both := wanted & node_ports(service)):
                 remedy = "choose another node port, or take it from that one"
-                return Problem(str(ref), f"asks for node port {min(both)}, which {other} has", remedy)
+                return Problem(str(ref), f"asks for {min(both)}, which {other} has", remedy)
         return None
 
     def _dry_run(self, ref: Ref, item: Json, live: Json, force: bool = False) -> Finding:
@@ -203,13 +204,6 @@ class _Glass:
 def _owner(live: Json) -> str:
     """Whose object it is by its label; empty where nobody's."""
     return str((live["metadata"].get("labels") or {}).get(OWNER) or "")
-
-
-def node_ports(item: Json) -> set[int]:
-    """The node ports that a service names."""
-    if item["kind"] != "Service":
-        return set()
-    return {port["nodePort"] for port in item.get("spec", {}).get("ports") or () if port.get("nodePort")}
 
 
 def _later(ref: Ref, item: Json, what: str) -> Finding:

@@ -11,9 +11,10 @@ from attrs import define, evolve, field
 from k8sha import events
 from k8sha.errors import ApplyError, KubeError, NotReady, Problem
 from k8sha.events import Listener
+from k8sha.objects.claims import node_ports
 from k8sha.objects.identity import Ref
 from k8sha.objects.inventory import Inventory
-from k8sha.objects.look import Finding, Look, look, look_again, node_ports
+from k8sha.objects.look import Finding, Look, look, look_again
 from k8sha.objects.others import listed, passing, typed
 from k8sha.objects.reasons import why
 from k8sha.objects.release import give_up, let_go

@@ -33,7 +33,7 @@ class SampleApp(Addon):
     workers: tuple[Workers, ...] = field(default=(), converter=as_workers)
     image: str = "docker.io/library/busybox:1.37.0"
     replicas: int = 6
-    port: int = 30080
+    port: int = 30090
 
     def __attrs_post_init__(self) -> None:
         if self.replicas < 2:

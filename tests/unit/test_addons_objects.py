@@ -232,7 +232,9 @@ def test_a_node_port_that_another_service_has_is_refused_before_the_first_change
         "v1 Service n/ours: asks for node port 30080, which v1 Service ingress/entrance has"
     ]
     assert server.store == before
-    objects(server, SPACE, service("n", "ours", 30081)).install("Parts", ignore)
+    udp = service("n", "ours", 30080)
+    udp["spec"]["ports"][0]["protocol"] = "UDP"
+    objects(server, SPACE, service("n", "other", 30081), udp).install("Parts", ignore)
 
 
 def test_a_node_port_that_nobody_has_is_asked_for_though_a_dry_run_says_that_it_is_taken() -> None:

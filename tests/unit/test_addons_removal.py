@@ -350,7 +350,10 @@ def test_what_was_adopted_is_still_adopted_where_the_inventory_was_lost(server: 
     del server.store[INVENTORY]
     adopting.install("Parts", ignore)
     inventory = Inventory.read(server, "parts")
-    assert (inventory.made, inventory.adopted) == ({Ref.of(SPACE)}, {Ref.parse("v1 ConfigMap n/one")})
+    assert (inventory.made, inventory.adopted) == (
+        frozenset({Ref.of(SPACE)}),
+        frozenset({Ref.parse("v1 ConfigMap n/one")}),
+    )
 
 
 def test_what_is_wanted_and_to_be_adopted_if_need_be_is_made_by_us_where_it_was_not_there(server: Server) -> None:

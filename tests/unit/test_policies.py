@@ -415,7 +415,7 @@ def test_the_sample_app_survives_a_drain_by_its_own_means() -> None:
     pause = int(pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
     assert pod["terminationGracePeriodSeconds"] > pause
     assert items["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
-    assert items["Service"]["spec"]["ports"][0]["nodePort"] == 30080
+    assert items["Service"]["spec"]["ports"][0]["nodePort"] == 30090
 
 
 def ran(script: str, folder: Path) -> str:

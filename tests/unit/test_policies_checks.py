@@ -305,7 +305,7 @@ def test_a_node_that_does_not_answer_is_found(reply: tuple[int, str, str], says:
     _, *checks = SampleApp(plane(server(), replies)).checks()
     assert set(looked(checks).values()) == {says}
     assert len(checks) == 3
-    assert "http://192.168.56.12:30080/" in replies.texts[-1]
+    assert "http://192.168.56.12:30090/" in replies.texts[-1]
 
 
 def test_exemptions_are_written_as_the_admission_reads_them() -> None:

@@ -1,0 +1,49 @@
+"""What of an owner's objects no other owner can have as well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from attrs import evolve, frozen
+
+from k8sha.kinds import Kind
+from k8sha.kube import Json
+from k8sha.objects.identity import Ref, expanded, kinds_defined, with_namespaces
+
+__all__ = ["NodePort", "claims", "node_ports"]
+
+_IN_NO_NAMESPACE = frozenset(
+    {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace", "PriorityClass", "StorageClass"}
+)
+"""Kinds of which this is known without asking the API server."""
+
+
+@frozen(order=True)
+class NodePort:
+    """A port of every node, which one Service can have for each protocol."""
+
+    number: int
+    protocol: str = "TCP"
+
+    def __str__(self) -> str:
+        return f"node port {self.number}" + (f"/{self.protocol}" if self.protocol != "TCP" else "")
+
+
+def node_ports(item: Json) -> set[NodePort]:
+    """The node ports that a service names."""
+    if item["kind"] != "Service":
+        return set()
+    ports = (item.get("spec") or {}).get("ports") or ()
+    return {NodePort(port["nodePort"], port.get("protocol") or "TCP") for port in ports if port.get("nodePort")}
+
+
+def claims(items: Iterable[Json], namespace: str, kinds: Mapping[tuple[str, str], Kind]) -> Iterator[Ref | NodePort]:
+    """What of these only one owner can have. ``kinds`` are those that are known, of a cluster that is not there yet
+    none: an object without a namespace is then taken to be in the owner's, unless its kind is known to be in none."""
+    items = tuple(expanded(items))
+    known = {**kinds_defined(items), **kinds}
+    for item in with_namespaces(items, known, namespace):
+        ref = Ref.of(item)
+        placed = ref.namespace or (ref.api_version, ref.kind) in known or ref.kind in _IN_NO_NAMESPACE
+        yield ref if placed else evolve(ref, namespace=namespace)
+        yield from node_ports(item)
