@@ -7,6 +7,7 @@ master, moving on to the next when one fails.
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 import time
@@ -33,6 +34,9 @@ Json: TypeAlias = Any
 
 FIELD_MANAGER = "k8sha"
 """Under which name our server-side applies own what they set."""
+
+_GOT = re.compile(r"\bgot .*", re.DOTALL)
+"""What a server found instead of what it expected, and all after it: it shows values as they are."""
 
 _TRIES = 3
 _REPEATABLE = ("get", "put", "patch", "delete")
@@ -261,11 +265,18 @@ class Api:
 
     def apply(self, item: Json, *, dry_run: bool = False, force: bool = False) -> Json:
         """Server-side apply of one object. A field that another manager owns is an error (409) that names it, unless
-        ``force`` takes it over."""
+        ``force`` takes it over. Of a Secret no error shows a value."""
         query = {"fieldManager": FIELD_MANAGER}
         query |= {"dryRun": "All"} if dry_run else {}
         query |= {"force": "true"} if force else {}
-        return self.request("patch", self.path_of(item), item, query=query, kind="apply-patch+yaml")
+        path = self.path_of(item)
+        try:
+            return self.request("patch", path, item, query=query, kind="apply-patch+yaml")
+        except KubeError as error:
+            if item["kind"] != "Secret":
+                raise
+            said = _GOT.sub("got what is not shown here", error.message)
+            raise KubeError(error.verb, error.object, error.status, said, error.details) from None
 
     def delete(self, path: str, *, uid: str = "") -> None:
         """Delete an object (with ``uid``, only that very one) and in the background what it owns; one that is not there

@@ -1,4 +1,4 @@
-"""What of an owner's objects no other owner can have as well."""
+"""What of an owner's objects no other owner can have as well, and what must not be in them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from attrs import evolve, frozen
 
+from k8sha.errors import Problem
 from k8sha.kinds import Kind
 from k8sha.kube import Json
 from k8sha.objects.identity import Ref, expanded, kinds_defined, with_namespaces
 
-__all__ = ["NodePort", "claims", "node_ports"]
+__all__ = ["NodePort", "claims", "no_texts", "node_ports"]
 
 _IN_NO_NAMESPACE = frozenset(
     {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace", "PriorityClass", "StorageClass"}
@@ -35,6 +36,20 @@ def node_ports(item: Json) -> set[NodePort]:
         return set()
     ports = (item.get("spec") or {}).get("ports") or ()
     return {NodePort(port["nodePort"], port.get("protocol") or "TCP") for port in ports if port.get("nodePort")}
+
+
+def no_texts(items: Iterable[Json], owner: str) -> Iterator[Problem]:
+    """Values of Secrets that are no text (YAML reads an unquoted one as a number), each by its key: the API server's
+    refusal would show the value."""
+    for item in expanded(items):
+        for part in ("data", "stringData") if (item["apiVersion"], item["kind"]) == ("v1", "Secret") else ():
+            subject, values = f"{owner}: {Ref.of(item)}", item.get(part) or {}
+            if not isinstance(values, dict):
+                yield Problem(subject, f"its {part} is no map", "write a key before each value")
+                continue
+            for key, value in values.items():
+                if not isinstance(value, str | None):
+                    yield Problem(subject, f"its {part}.{key} is no text", "put it in quotes")
 
 
 def claims(items: Iterable[Json], namespace: str, kinds: Mapping[tuple[str, str], Kind]) -> Iterator[Ref | NodePort]:

@@ -16,7 +16,7 @@ from k8sha.errors import ConfigError, KubeError, Problem
 from k8sha.kinds import Kind
 from k8sha.kube import Api, Json
 from k8sha.objects import fields
-from k8sha.objects.claims import node_ports
+from k8sha.objects.claims import no_texts, node_ports
 from k8sha.objects.identity import OWNER, Ref, expanded, in_order, kinds_defined, marked, with_namespaces
 from k8sha.objects.inventory import Inventory
 from k8sha.objects.others import at_once, bare, goes_with, holds_data, listed, strangers_in
@@ -230,6 +230,8 @@ def _named(wanted: Wanted, attribute: Attribute[tuple[Json, ...]], items: tuple[
         ):
             what = f"{item.get('apiVersion')} {item.get('kind')} {meta.get('name') or meta.get('generateName')}"
             raise ConfigError.of(f"{wanted.owner}: object {what}", "has no name", "give it a metadata.name")
+    if problems := tuple(no_texts(items, wanted.owner)):
+        raise ConfigError(problems)
 
 
 def _known_by(wanted: Wanted, attribute: Attribute[str], owner: str) -> None:

@@ -7,6 +7,7 @@ of busybox that the lab's bundle brings. Figures are logged: ``-o log_cli=true -
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import os
 import time
@@ -24,6 +25,7 @@ from k8sha import (
     Bundle,
     Cluster,
     ControlPlane,
+    KubeError,
     NotReady,
     Plan,
     PreflightError,
@@ -154,6 +156,7 @@ def wipe(plane: ControlPlane) -> None:
         "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/others.test.k8sha.io",
         "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/k8sha-test",
         "/api/v1/namespaces/kube-system/configmaps/k8sha-addon-parts",
+        "/api/v1/namespaces/kube-system/configmaps/k8sha-addon-space",
     ]
     for path in paths:
         api.delete(path)
@@ -281,6 +284,38 @@ def test_what_was_there_before_is_refused_or_adopted_and_never_deleted(plane: Co
     assert left["labels"] == {"theirs": "1", "kubernetes.io/metadata.name": NAMESPACE}
 
 
+@frozen
+class Space(Parts):
+    """Another add-on of whatever objects a test gives it."""
+
+
+def test_a_namespace_is_handed_over_and_nothing_in_it_is_touched(plane: ControlPlane, clean: None) -> None:
+    parts(plane, SPACE, config("one", a="1")).install()
+    path = f"/api/v1/namespaces/{NAMESPACE}"
+    before = {where: plane.api.get(where)["metadata"]["uid"] for where in (path, f"{path}/configmaps/one")}
+    chart = parts(plane, config("one", a="1"))
+    assert "stays" in lines(chart.plan())[f"v1 Namespace {NAMESPACE}"][0]
+    space = Space(plane, items=parse(SPACE), check_images=False)
+    with pytest.raises(PreflightError, match="belongs to parts"):
+        space.install()
+    space = evolve(space, adopt=(f"v1 Namespace {NAMESPACE}",))
+    Cluster(space, chart).install()
+    assert [names(addon.plan()) for addon in (space, chart)] == [[], []]
+    assert {where: plane.api.get(where)["metadata"]["uid"] for where in before} == before
+    chart.uninstall()
+    space.uninstall()
+    assert "k8sha.io/addon" not in plane.api.get(path)["metadata"].get("labels", {})
+
+
+def test_a_namespace_that_left_the_manifest_is_let_go_of_for_what_is_in_it(plane: ControlPlane, clean: None) -> None:
+    parts(plane, SPACE, config("one", a="1")).install()
+    smaller = parts(plane, config("one", a="1"))
+    smaller.install()
+    assert names(smaller.plan()) == []
+    smaller.uninstall()
+    assert "deletionTimestamp" not in plane.api.get(f"/api/v1/namespaces/{NAMESPACE}")["metadata"]
+
+
 def test_a_definition_and_its_objects_in_one_go(plane: ControlPlane, clean: None) -> None:
     thing = (
         f"apiVersion: test.k8sha.io/v1\nkind: Thing\nmetadata: {{name: t, namespace: {NAMESPACE}}}\nspec: {{size: 3}}"
@@ -380,6 +415,16 @@ def test_a_secret_is_never_shown(plane: ControlPlane, clean: None) -> None:
     assert "sha256" in shown
     assert "hunter" not in shown
     assert "aHVudGVy" not in shown  # the same in base64
+
+
+def test_a_value_of_a_secret_that_is_no_text_is_not_shown_either(plane: ControlPlane, clean: None) -> None:
+    item = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": NAMESPACE}}
+    number = parts(plane, SPACE, json.dumps(item | {"stringData": {"pin": 12345678}}))
+    with pytest.raises(PreflightError, match=r"its stringData\.pin is no text"):
+        number.install()
+    parts(plane, SPACE).install()
+    with pytest.raises(KubeError, match=r"pin: expected string, got what is not shown here"):
+        plane.api.apply(item | {"stringData": {"pin": 12345678}}, dry_run=True)
 
 
 def test_an_install_that_was_killed_is_finished_by_the_next_and_leaves_nothing(

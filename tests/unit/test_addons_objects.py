@@ -383,6 +383,35 @@ def test_secrets_are_told_by_a_short_hash() -> None:
     assert HASH not in marked(new, "parts")["metadata"].get("annotations", {})
 
 
+@pytest.mark.parametrize("part", ["data", "stringData"])
+@pytest.mark.parametrize(("value", "said"), [
+    ({"pin": 12345678, "on": True, "text": "1", "none": None}, {"{}.pin is no text", "{}.on is no text"}),
+    ("pin: 12345678", {"{} is no map"}),
+])  # fmt: skip
+def test_a_value_of_a_secret_that_is_no_text_is_refused_and_not_shown(part: str, value: Json, said: set[str]) -> None:
+    item = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "n"}, part: value}
+    with pytest.raises(ConfigError) as caught:
+        Wanted(owner="parts", items=({"apiVersion": "v1", "kind": "List", "items": [item]},))
+    assert {problem.cause for problem in caught.value.problems} == {f"its {text.format(part)}" for text in said}
+    assert {problem.subject for problem in caught.value.problems} == {"parts: v1 Secret n/s"}
+    assert "12345678" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["Secret", "ConfigMap"])
+def test_what_an_api_server_got_is_not_shown_of_a_secret(kind: str) -> None:
+    item = config("one", a="1") | {"kind": kind}
+    value = "&value.valueUnstructured{Value:12345678}"
+    said = f"failed to create typed patch object (n/one; v1, Kind={kind}): .type: expected string, got {value}"
+
+    class Refusing(Server):
+        def _apply(self, path: str, body: Json, query: Mapping[str, str]) -> Json:
+            raise KubeError("patch", path, 500, said)
+
+    with pytest.raises(PreflightError, match=r"\.type: expected string, got ") as caught:
+        objects(Refusing(lambda: "", Endpoint("192.168.56.100")), item).plan("Parts", ignore)
+    assert ("12345678" in str(caught.value)) is (kind == "ConfigMap")
+
+
 OWNED = {
     "f:metadata": {"f:labels": {f"f:{OWNER}": {}}, "f:annotations": {f"f:{HASH}": {}}},
     "f:spec": {
