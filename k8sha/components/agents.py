@@ -3,14 +3,15 @@ CoreDNS, all started anew.
 
 A node that nobody vouches for may be dead: one that is powered off, or that left after the snapshot was taken. A
 DaemonSet's rollout counts its pod there among the few that may be unavailable, and stops for good. So where there is
-such a node, old pods are deleted at once, and what is on nodes that are not Ready is not waited for.
+such a node, old pods are deleted at once, and what is on nodes that are not Ready is not waited for. So are those of a
+DaemonSet whose strategy is OnDelete: nobody else would.
 """
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from attrs import field, frozen
 
@@ -18,7 +19,7 @@ from k8sha.components.masters import ADMIN_CONF
 from k8sha.report import Diff
 from k8sha.resources.resource import Condition, Resource
 
-__all__ = ["AgentsAnew", "AgentsReplaced", "AgentsRun", "AgentsSeen"]
+__all__ = ["AgentsAnew", "AgentsOnDelete", "AgentsReplaced", "AgentsRun", "AgentsSeen"]
 
 _MARK = "k8sha-restored"
 _SILENT = "the API server does not answer"
@@ -49,6 +50,7 @@ _POD = (
     ".spec.nodeName",
     '.status.conditions[?(@.type=="Ready")].status',
 )
+_SET = "set|{.metadata.namespace}|{.metadata.name}"
 _NODE = (".metadata.name", '.status.conditions[?(@.type=="Ready")].status')
 
 
@@ -234,6 +236,44 @@ done"""
 
 
 @frozen
+class AgentsOnDelete(Resource):
+    """No DaemonSet in the hosts' network whose pods are exchanged only where somebody deletes them has an old one."""
+
+    id: str
+    address: str
+
+    @property
+    def key(self) -> str:
+        return "agents that nobody exchanges"
+
+    @property
+    def _sets(self) -> str:
+        template = f'{{range .items[?(@.spec.updateStrategy.type=="OnDelete")]}}{_SET}{{"\\n"}}{{end}}'
+        return f"{_kubectl(self.address)} get daemonsets -A -o jsonpath={shlex.quote(template)}"
+
+    def probe(self) -> str:
+        return _asked(self._sets, _of_hosts(self.address))
+
+    def diff(self, seen: bytes) -> Diff:
+        if _SILENT.encode() in seen:
+            return Diff.of(_SILENT)
+        sets = {tuple(words) for words in _words(seen, "set", 2)}
+        old = (pod for pod in _pods_in(seen) if pod.kind == "DaemonSet" and pod.mark != self.id and not pod.ends)
+        of_them = (pod for pod in old if (pod.namespace, pod.owner) in sets)
+        return Diff(tuple(sorted(f"- {pod.namespace}/{pod.name} on {pod.node}" for pod in of_them)))
+
+    def apply(self) -> str:
+        return f"""\
+sets=$({self._sets})
+{_of_hosts(self.address)} | while IFS='|' read -r head kind namespace name mark ends owner rest; do
+  if [ "$head $kind" = 'pod DaemonSet' ] && [ "$mark" != {self.id} ] && [ -z "$ends" ] &&
+    printf '%s\\n' "$sets" | grep -qxF "set|$namespace|$owner"; then
+    {_kubectl(self.address)} -n "$namespace" delete pod "$name" --wait=false --ignore-not-found </dev/null
+  fi
+done"""
+
+
+@frozen
 class AgentsRun(Condition):
     """Those agents run on every node that is to have them, and every one of ``nodes`` is Ready.
 
@@ -260,9 +300,17 @@ class AgentsRun(Condition):
         live = {name for name, ready in nodes.items() if ready or name in self.nodes}
         lines = [f"{name} is not Ready" for name in self.nodes if not nodes.get(name)]
         for each in _agents(seen):
-            if not self._whole(each, live, len(nodes) - len(live), {pod for pod in pods if _owns(each, pod)}):
-                lines.append(f"{each.namespace}/{each.name}: {each.available} of {each.wanted} run")
+            own = {pod for pod in pods if _owns(each, pod)}
+            if not self._whole(each, live, len(nodes) - len(live), own):
+                old = self._old(pod for pod in own if pod.node in live)
+                lines.append(f"{each.namespace}/{each.name}: {each.available} of {each.wanted} run{old}")
         return Diff(tuple(lines))
+
+    def _old(self, pods: Iterable[_Pod]) -> str:
+        """What is told of old pods: where they run, the numbers alone say nothing."""
+        old = sorted(f"{pod.name} on {pod.node}" for pod in pods if pod.mark != self.id and not pod.ends)
+        more = f" and {len(old) - 3} more" if len(old) > 3 else ""
+        return f"; old pods are still there, delete those that stay: {', '.join(old[:3])}{more}" if old else ""
 
     def _whole(self, agent: _Agent, live: set[str], dead: int, pods: set[_Pod]) -> bool:
         if agent.mark != self.id or not agent.seen:

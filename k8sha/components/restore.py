@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from attrs import field, frozen
 
 from k8sha.component import Stages
-from k8sha.components.agents import AgentsAnew, AgentsReplaced, AgentsRun, AgentsSeen
+from k8sha.components.agents import AgentsAnew, AgentsOnDelete, AgentsReplaced, AgentsRun, AgentsSeen
 from k8sha.components.masters import ADMIN_CONF, ApiReady
 from k8sha.endpoint import Endpoint
 from k8sha.etcd.access import Access
@@ -89,7 +89,8 @@ def _after(whole: Whole, endpoint: Endpoint, masters: tuple[Host, ...], alive: t
     nodes = tuple(host.name for host in alive)
     yield Stage("agents", {first: (AgentsAnew(whole.id, first.address), AgentsSeen(whole.id, first.address))})
     run = AgentsRun(whole.id, first.address, nodes)
-    outcome = yield Stage("agents run", {first: (AgentsReplaced(whole.id, first.address, nodes), run)})
+    old = (AgentsOnDelete(whole.id, first.address), AgentsReplaced(whole.id, first.address, nodes))
+    outcome = yield Stage("agents run", {first: (*old, run)})
     whole.absent(run.absent(outcome.of(first.name, run.key)))
     yield Stage("pods that no longer are", {host: (NoPhantoms(host.name),) for host in alive})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from k8sha import Endpoint
-from k8sha.components.agents import AgentsAnew, AgentsReplaced, AgentsRun, AgentsSeen
+from k8sha.components.agents import AgentsAnew, AgentsOnDelete, AgentsReplaced, AgentsRun, AgentsSeen
 from k8sha.components.restore import ControllersHealthy, EndpointServes, KubeletAnew, NoPhantoms
 from k8sha.etcd.access import Access
 from k8sha.etcd.agreed import Agreed
@@ -32,6 +32,7 @@ STACKED, OWN = Access(stacked=True), Access(stacked=False)
 
 RESTORE_SAMPLES: dict[str, Resource] = {
     "restore-agents-anew": AgentsAnew("0a1b2c3d", "192.168.56.10"),
+    "restore-agents-on-delete": AgentsOnDelete("0a1b2c3d", "192.168.56.10"),
     "restore-agents-replaced": AgentsReplaced("0a1b2c3d", "192.168.56.10", ("master-1", "worker-1")),
     "restore-agents-seen": AgentsSeen("0a1b2c3d", "192.168.56.10"),
     "restore-agents-run": AgentsRun("0a1b2c3d", "192.168.56.10", ("master-1", "worker-1")),
