@@ -16,12 +16,18 @@ from k8sha.report import Diff
 from k8sha.resources.files import beside
 from k8sha.resources.resource import KnownAfter, Resource
 
-__all__ = ["NAMES", "PKI", "RENEW_DAYS", "AuthorityKey", "Keys", "PrivateKeys"]
+__all__ = ["NAMES", "PKI", "RENEWAL", "RENEW_DAYS", "AuthorityKey", "Keys", "PrivateKeys"]
 
 NAMES = ("server", "peer", "healthcheck-client")
 PKI = Access(stacked=False).pki
 RENEW_DAYS = 30
 """A certificate that ends within so many days is renewed; ``verify`` names it from then on."""
+RENEWAL = (
+    "run there, one master after the other (docs/diagnose.md): kubeadm certs renew all && crictl stop --timeout 30 "
+    "$(crictl ps -q --name '^(etcd|kube-apiserver|kube-controller-manager|kube-scheduler)$')"
+)
+"""What a person does about certificates that kubeadm has made: nothing here renews those. The kubelet starts again what
+was stopped; no program reads all of its certificates anew by itself."""
 
 _AUTHORITY = f"""\
 if [ -s {PKI}/ca.crt ] && [ -s {PKI}/ca.key ] &&

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from k8sha.errors import HostError
 from k8sha.etcd.access import Access
-from k8sha.etcd.certificates import RENEW_DAYS
+from k8sha.etcd.certificates import RENEW_DAYS, RENEWAL
 from k8sha.etcd.hashes import differences, read_hashes
 from k8sha.etcd.unfinished import unfinished_check
 from k8sha.etcd.views import View, read_views
@@ -146,7 +146,7 @@ done"""
             end, _, path = line.partition(" ")
             days = (int(end) - time.time()) / 86400
             if days < RENEW_DAYS:
-                remedy = "renew_certificates()" if access.stacked else "install() renews it"
+                remedy = RENEWAL if access.stacked else "install() renews it"
                 yield f"{host.name}: {path} ends in {days:.0f} days; {remedy}"
 
 

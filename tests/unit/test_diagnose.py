@@ -17,6 +17,7 @@ from k8sha.components.diagnosis.reading import read_symptoms
 from k8sha.components.diagnosis.report import diagnosed
 from k8sha.components.diagnosis.snippets import symptom_texts
 from k8sha.components.diagnosis.symptoms import PARTS, Disk, HostSymptoms, MemberSymptoms, Unit
+from k8sha.etcd.certificates import RENEWAL
 
 from .loadbalancer_hosts import FakeShells, gone, site
 
@@ -245,6 +246,27 @@ def test_a_quorum_that_is_lost_tells_why_of_each_member() -> None:
         "master-3: etcd: exited after 4 restarts; curl: (7) Failed to connect (no answer)",
     )
     assert "bring 1 of them back" in first.remedy
+
+
+@pytest.mark.parametrize("days", [-1.5, 3.0])
+def test_what_renews_a_certificate_follows_whose_it_is(days: float) -> None:
+    def remedy(host: HostSymptoms, *others: HostSymptoms) -> str:
+        found = causes(Symptoms((host, *others), vip=VIP))
+        return next(each.remedy for each in found if each.where == host.name and "certificate(s)" in each.cause)
+
+    kubelets, client = (
+        "/var/lib/kubelet/pki/kubelet-client-current.pem",
+        "/etc/kubernetes/pki/apiserver-etcd-client.crt",
+    )
+    master, worker = healthy()["master-1"], healthy()["worker-1"]
+    own = HostSymptoms("etcd-1", "etcd", "192.168.56.30")
+    assert remedy(evolve(master, certificates=((client, days),))) == RENEWAL
+    assert "install()" in remedy(evolve(master, certificates=((client, days),)), own)
+    both = remedy(evolve(master, certificates=((kubelets, days), ("/etc/kubernetes/admin.conf", days))))
+    assert RENEWAL in both
+    assert both.startswith("the kubelet renews its own")
+    assert "kubeadm certs" not in remedy(evolve(worker, certificates=((kubelets, days),)))
+    assert "install()" in remedy(evolve(own, certificates=(("/etc/etcd/pki/server.crt", days),)), master)
 
 
 def test_hosts_without_a_cluster_are_told_nothing_of_one() -> None:

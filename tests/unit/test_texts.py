@@ -5,13 +5,16 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import re
 import typing
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 
 import attrs
 import pytest
 
+import k8sha
 from k8sha import errors, events
 from k8sha.errors import (
     AccessDenied,
@@ -101,6 +104,57 @@ def test_every_error_is_raised_with_a_remedy() -> None:
             if len(call.args) + len(call.keywords) < LAST.get(kind, 0):
                 without.append(f"{path.relative_to(root)}:{call.lineno}: {name}")
     assert [where for where in without if where.partition(":")[0] not in WORDED_ELSEWHERE] == []
+
+
+# What a text calls these names, as the documentation's examples do.
+VALUES = {
+    "cluster": k8sha.Cluster,
+    "plane": k8sha.ControlPlane,
+    "etcd": k8sha.EtcdCluster,
+    "workers": k8sha.Workers,
+    "lb": k8sha.LoadBalancer,
+    **{kind.__name__: kind for kind in (k8sha.Cluster, k8sha.ControlPlane, k8sha.EtcdCluster, k8sha.Workers)},
+}
+CALLED = re.compile(rf"(?<![\w.])((?:{'|'.join(VALUES)})(?:\.[a-z_]+)+)\(")
+BY_ITSELF = re.compile(r"(?<![\w.$])([a-z_]+)\(\)")
+"""A verb whose object goes without saying, such as "restore()"."""
+
+
+def said() -> Iterator[tuple[str, str]]:
+    """Every text of the package and page of the documentation, and where it is."""
+    root = Path(errors.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield f"{path.relative_to(root)}:{node.lineno}", node.value
+    for path in (*sorted((root.parent / "docs").glob("*.md")), *root.parent.glob("README*.md")):
+        yield path.name, path.read_text()
+
+
+def test_every_verb_that_a_text_names_is_there() -> None:
+    wrong, found = [], set()
+    for where, text in said():
+        for name in CALLED.findall(text):
+            first, *rest = name.split(".")
+            kind: object = VALUES[first]
+            if rest[0] == "etcd":  # a plane's own
+                kind, rest = k8sha.EtcdCluster, rest[1:]
+            found.add(name)
+            wrong += [f"{where}: {name}()"] if rest and not callable(getattr(kind, rest[0], None)) else []
+    assert wrong == []
+    assert {"plane.restore", "plane.etcd.disarm", "cluster.install", "etcd.replace"} <= found
+
+
+# Verbs of other things, and what only looks like one.
+OTHERS = {"ask", "close", "listed", "stages", "time", "uncordon", "uninstall"}
+
+
+def test_every_verb_that_a_remedy_names_by_itself_is_there() -> None:
+    lines = ((where, text) for where, text in said() if "\n" not in text and "$" not in text)
+    verbs = {name: where for where, text in lines for name in BY_ITSELF.findall(text) if name not in OTHERS}
+    known = {name for kind in VALUES.values() for name in dir(kind) if not name.startswith("_")}
+    assert {name: where for name, where in verbs.items() if name not in known} == {}
+    assert {"install", "restore", "rejoin"} <= set(verbs)
 
 
 def test_every_error_is_told_above() -> None:

@@ -19,7 +19,8 @@ def _alarms(seen: Symptoms) -> Iterator[Finding]:
                 host.name,
                 "etcd raised CORRUPT: members hold different data",
                 host.last("etcd"),
-                "compare hashkv on all members, let the odd one join anew; don't disarm the alarm first",
+                "compare hashkv on all members, let the odd one join anew with plane.etcd.rejoin(); don't disarm the "
+                "alarm first",
             )
         if "NOSPACE" in host.etcd.alarms:
             yield Finding(
@@ -27,7 +28,7 @@ def _alarms(seen: Symptoms) -> Iterator[Finding]:
                 host.name,
                 "etcd raised NOSPACE: its database has reached its quota, and nothing can be written",
                 host.last("etcd"),
-                "compact, defragment one member after the other, then disarm: EtcdCluster's verbs do it in that order",
+                "plane.etcd.disarm() compacts, defragments one member after the other, then puts the alarm out",
             )
 
 
@@ -86,9 +87,9 @@ def _quorum(seen: Symptoms) -> Iterator[Finding]:
             f"has lost its quorum: {len(alive)} of {count} members answer, and {need} must",
             dead,
             f"bring {need - len(alive)} of them back (start the host, its containerd, its kubelet); if their disks are "
-            "lost, restore a snapshot: EtcdCluster.restore()",
+            "lost, restore a snapshot: plane.restore()",
         )
-    kind = "host" if seen.of("etcd") else "master"
+    kind, leave = ("host", "etcdctl member remove") if seen.of("etcd") else ("master", "plane.remove(host)")
     for name, address in seen.voters:
         host = next((host for host in seen.members if host.address == address), None)
         if host is not None and not host.unreachable and address not in up:
@@ -106,7 +107,7 @@ def _quorum(seen: Symptoms) -> Iterator[Finding]:
                 "etcd",
                 f"{name or '(one that never started)'} at {address} is a member and no {kind} of this module",
                 (),
-                "list it among the hosts, or take it out: plane.remove(host)",
+                f"list it among the hosts, or take it out: {leave}",
             )
     learners = sorted({address for host in _members(seen) for address in host.etcd.learners})
     if learners:
@@ -115,7 +116,7 @@ def _quorum(seen: Symptoms) -> Iterator[Finding]:
             "etcd",
             f"has a learner that never became a voter: {', '.join(learners)}; it keeps others from joining",
             (),
-            "install() removes it when that host joins; if it is not to join, plane.remove(host)",
+            f"install() removes it when that host joins; if it is not to join, {leave}",
         )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import median
 
 from k8sha.components.diagnosis.findings import Finding, Rule, Symptoms
+from k8sha.components.diagnosis.symptoms import HostSymptoms
+from k8sha.etcd.certificates import RENEWAL
+from k8sha.etcd.signing import CLIENT
 
 __all__ = ["HOST_RULES"]
 
@@ -17,6 +20,10 @@ SCARCE = 0.10
 """The kubelet evicts pods where less than this of its file system is free (nodefs.available)."""
 SOON = 30.0
 """Days before a certificate's end from which on it is told."""
+_KUBELETS = (
+    "the kubelet renews its own while that is valid: look at its last lines; once it has expired, see 'Kubelet client "
+    "certificate rotation fails' in kubeadm's documentation"
+)
 
 
 def _disks(seen: Symptoms) -> Iterator[Finding]:
@@ -65,6 +72,7 @@ def _clocks(seen: Symptoms) -> Iterator[Finding]:
 
 
 def _certificates(seen: Symptoms) -> Iterator[Finding]:
+    elsewhere = seen.members != seen.masters
     for host in seen.read:
         ended = [(path, days) for path, days in host.certificates if days <= 0]
         soon = [(path, days) for path, days in host.certificates if 0 < days < SOON]
@@ -77,7 +85,7 @@ def _certificates(seen: Symptoms) -> Iterator[Finding]:
                 host.name,
                 f"{len(ended)} certificate(s) have expired, the first {-min(days for _, days in ended):.1f} days ago",
                 (*(path for path, _ in ended), *said[-2:]),
-                "plane.renew_certificates(), or there: kubeadm certs renew all, then restart the static pods",
+                _renewal(host, [path for path, _ in ended], elsewhere=elsewhere),
             )
         if soon:
             yield Finding(
@@ -85,8 +93,19 @@ def _certificates(seen: Symptoms) -> Iterator[Finding]:
                 host.name,
                 f"{len(soon)} certificate(s) end within {SOON:.0f} days, the first in {min(d for _, d in soon):.1f}",
                 tuple(path for path, _ in soon),
-                "plane.renew_certificates()",
+                _renewal(host, [path for path, _ in soon], elsewhere=elsewhere),
             )
+
+
+def _renewal(host: HostSymptoms, paths: Sequence[str], *, elsewhere: bool) -> str:
+    """What renews these certificates: not all are kubeadm's, and of an etcd ``elsewhere`` none is."""
+
+    def remedy(path: str) -> str:
+        if host.role == "etcd" or (elsewhere and path.endswith(f"/{CLIENT}.crt")):
+            return "install() renews etcd's own and its clients'"
+        return _KUBELETS if path.startswith("/var/lib/kubelet/") else RENEWAL
+
+    return "; ".join(dict.fromkeys(map(remedy, paths)))
 
 
 def _unreachable(seen: Symptoms) -> Iterator[Finding]:
