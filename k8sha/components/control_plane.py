@@ -22,6 +22,7 @@ from k8sha.components.exchange import Balancer
 from k8sha.components.formation import cluster_configuration, formation
 from k8sha.components.kubeadm import ClusterSettings
 from k8sha.components.masters import ADMIN_CONF
+from k8sha.components.membership import EtcdFolder
 from k8sha.components.networks import link_problems
 from k8sha.components.node import NodeSettings, node_problems, node_requirements, node_stages
 from k8sha.components.replace import removal, replacement
@@ -275,6 +276,9 @@ class ControlPlane(Component):
         encrypts = [dict(self.cluster.api_server), *(policy.arguments() for policy in self.policies)]
         if not any("encryption-provider-config" in arguments for arguments in encrypts):
             told = (*told, NotEncrypted())
+        passed = {name.lower() for name in self.settings.ignore_preflight}
+        if self.etcd.stacked and not passed & EtcdFolder.checks:
+            told = (*told, EtcdFolder())
         return {host: (*needs.get(host, ()), *told) for host in self.hosts}
 
     def stages(self) -> Stages:

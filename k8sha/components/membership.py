@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable
+from typing import ClassVar
 
 from attrs import field, frozen
 
@@ -15,10 +16,12 @@ from k8sha.etcd.conditions import url
 from k8sha.etcd.membership import membership_functions
 from k8sha.etcd.views import LOCAL, Member, list_members, members_in
 from k8sha.report import Diff
-from k8sha.resources.resource import Condition, Resource
+from k8sha.resources.command import Command
+from k8sha.resources.requirements import NODE_MARKS
+from k8sha.resources.resource import Condition, Requirement, Resource
 from k8sha.waiting import NotYet
 
-__all__ = ["MemberSaid", "MemberSeen", "MembersOnly", "MembersRemoved", "ServerSeen", "WhatIsThere"]
+__all__ = ["EtcdFolder", "MemberSaid", "MemberSeen", "MembersOnly", "MembersRemoved", "ServerSeen", "WhatIsThere"]
 
 _ACCESS = Access(stacked=True)
 _CURL = _ACCESS.curl
@@ -153,6 +156,43 @@ fi"""
         """kubeadm's state (see :class:`MasterState`), the CA's hash (``none`` without one), and old files."""
         state, authority, *files = [*seen.decode(errors="replace").splitlines(), "none", "none"][:40]
         return state, authority.split()[0], tuple(name for name in files if name != "none")
+
+
+@frozen
+class EtcdFolder(Requirement):
+    """Nothing is in etcd's folder on a host that is yet to become a master, as kubeadm wants it: it would find out once
+    the host's turn has come, in a replacement after the dead one's member is gone. What a kubeadm that was begun has
+    left there is cleared."""
+
+    checks: ClassVar[frozenset[str]] = frozenset({"all", f"diravailable-{DATA.replace('/', '-')}"})
+    """kubeadm's names for what passes over it, in lower case."""
+
+    remedy: str = field(
+        default="kubeadm wants it empty: remove a disk's lost+found, which fsck makes again where it needs it; move "
+        "everything else away, once no etcd uses it",
+        kw_only=True,
+    )
+
+    @property
+    def key(self) -> str:
+        return "etcd's folder is empty"
+
+    def probe(self) -> str:
+        marks = " ".join(Command(name, "", "").mark for name in ("kubeadm init", "kubeadm join"))
+        return f"""\
+for file in {" ".join(NODE_MARKS)}; do
+  if [ -e "$file" ]; then exit 0; fi
+done
+ours=.
+for file in {marks}; do
+  if [ -e "$file" ]; then ours=member; fi
+done
+if [ -d {DATA} ]; then find {DATA} -mindepth 1 -maxdepth 1 ! -name "$ours" -printf '%f\\n' | sort; fi"""
+
+    def diff(self, seen: bytes) -> Diff:
+        names = seen.decode(errors="replace").splitlines()
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        return Diff.of(f"there is something in its {DATA}: {', '.join(names[:3])}{more}") if names else Diff()
 
 
 @frozen

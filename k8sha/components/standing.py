@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from k8sha.errors import Problem
+from k8sha.etcd.access import DATA
 from k8sha.etcd.quorum import RESTORE, no_removal, quorum
 from k8sha.etcd.views import Member
+from k8sha.resources.resource import STATE
 
 __all__ = ["alarmed", "newcomer", "refusals"]
 
+_MARKS = ("begun", "keep", "restore", "kube-apiserver.yaml.before", "apiserver-certificate.begun")
+"""What tells of work that is half-way, below STATE: on a machine that begins again it would be carried on with."""
+
 _WIPE = (
     "make the machine anew, or, if nothing on it is needed, run there: kubeadm reset --force && "
-    "rm -rf /etc/kubernetes /var/lib/etcd/member"
+    f"rm -rf /etc/kubernetes {' '.join(f'{STATE}/{name}' for name in _MARKS)} && find {DATA} -mindepth 1 -delete"
 )
 
 

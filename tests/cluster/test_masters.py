@@ -1,8 +1,8 @@
 """Masters exchanged, added and taken away, on a real cluster with etcd inside: three become five, one, and three again.
 
-One story: two of the topology's workers are made anew and become masters, another stays a worker. Each part ends with
-verify(), an empty plan, and an object that was written at the beginning. Figures are logged: ``-o log_cli=true
--o log_cli_level=INFO``.
+One story: two of the topology's workers are made anew and become masters, another stays a worker, and a master that was
+removed comes back. Each part ends with verify(), an empty plan, and an object that was written at the beginning.
+Figures are logged: ``-o log_cli=true -o log_cli_level=INFO``.
 """
 
 from __future__ import annotations
@@ -164,6 +164,25 @@ def test_five_become_three_and_the_leader_is_among_those_that_go(story: Story) -
         assert exit == 0
         assert out.endswith(b"none\n"), out
         host.close()
+
+
+def test_one_that_was_removed_comes_back_once_it_is_wiped_as_told(story: Story) -> None:
+    """In place of one that is alive. As it was left it is refused, before anybody has gone."""
+    gone = story.masters[-1]
+    machines = [machine.name for machine in story.lab.topology.machines if machine.role != "balancer"]
+    back = next(name for name in machines if name not in (*story.masters, story.worker))
+    cluster, host = story.cluster(), story.host(back)
+    (plane,) = cluster.of(ControlPlane)
+    with part(story, f"{back}, which was removed, in place of {gone}"), cluster:
+        balancers = cluster.of(LoadBalancer)
+        with pytest.raises(PreflightError, match=f"{back}: is a node already, or was one") as refused:
+            plane.replace(story.host(gone), host, balancers=balancers)
+        exit, _, err = host.execute(refused.value.problems[0].remedy.partition("run there: ")[2], timeout=120)
+        assert exit == 0, err.decode(errors="replace")
+        plane.replace(story.host(gone), host, balancers=balancers)
+        story.masters[-1] = back
+        with story.cluster() as after:
+            after.install()
 
 
 def test_three_become_one_of_a_dead_one_and_the_leader(story: Story) -> None:

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from k8sha.components.joins import reset
+from k8sha.components.masters import MasterState
+from k8sha.components.membership import EtcdFolder, WhatIsThere
+from k8sha.components.standing import newcomer
 from k8sha.resources.command import Command
 
 from .local import KINDS, SHELLS
@@ -78,3 +81,61 @@ def test_data_that_were_there_before_the_command_are_not_what_it_left(
     assert ("run" in done.stdout) is not refused
     assert (pki / "sa.key").exists() is refused
     assert (member / "db").exists() is (refused or unit)
+
+
+def sh(shell: str, text: str, below: Path) -> bytes:
+    """What such a shell prints on the host whose root is that folder."""
+    path = f"{below / 'bin'}:{os.environ['PATH']}"
+    command = [*SHELLS[shell], "-eu", "-c", moved(text, below)]
+    return subprocess.run(command, env={"PATH": path}, check=True, capture_output=True, timeout=20).stdout
+
+
+@pytest.mark.parametrize("shell", KINDS)
+@pytest.mark.parametrize("mark", ["kubeadm init", "kubeadm join", ""])
+def test_a_machine_that_was_a_master_is_as_good_as_new_once_it_was_wiped_as_told(
+    tmp_path: Path, shell: str, mark: str
+) -> None:
+    """Its etcd's folder stays, for it may be a disk, and is as empty as kubeadm wants it, hidden files and all."""
+    data, state, pki = tmp_path / "var/lib/etcd", tmp_path / "var/lib/k8sha", tmp_path / "etc/kubernetes/pki"
+    kept = data / "k8sha-kept-replaced-20260101T000000Z/member"
+    for folder in (kept, data / "lost+found", state / "restore/open", state / "loadbalancer", pki, tmp_path / "bin"):
+        folder.mkdir(parents=True)
+    for file in (data / ".left", state / "kube-apiserver.yaml.before", pki / "sa.key", pki / "ca.crt"):
+        file.write_text("left")
+    if mark:
+        begun = Path(moved(Command(mark, "", "").mark, tmp_path))
+        begun.parent.mkdir()
+        begun.write_text(mark)
+    (tmp_path / "bin/kubeadm").write_text('#!/bin/sh\n[ "$*" = "reset --force" ]\n')
+    (tmp_path / "bin/kubeadm").chmod(0o755)
+    needed = EtcdFolder()
+    assert needed.diff(sh(shell, needed.probe(), tmp_path))
+    _, problem = newcomer(
+        "master-4", *WhatIsThere.parse(sh(shell, WhatIsThere().probe(), tmp_path)), cluster="other", member=None
+    )
+    assert problem is not None
+    sh(shell, problem.remedy.partition("run there: ")[2], tmp_path)
+    assert not needed.diff(sh(shell, needed.probe(), tmp_path))
+    assert sh(shell, MasterState().probe(), tmp_path) == b"none\n"
+    assert [path.name for path in state.iterdir()] == ["loadbalancer"]
+    assert not list(data.iterdir())
+
+
+@pytest.mark.parametrize("shell", KINDS)
+def test_what_a_kubeadm_that_was_begun_has_left_is_no_hindrance_and_anything_else_is(
+    tmp_path: Path, shell: str
+) -> None:
+    need, data = EtcdFolder(), tmp_path / "var/lib/etcd"
+    assert not need.diff(sh(shell, need.probe(), tmp_path)), "there is none"
+    (data / "member").mkdir(parents=True)
+    assert need.diff(sh(shell, need.probe(), tmp_path))
+    mark = Path(moved(Command("kubeadm join", "", "").mark, tmp_path))
+    mark.parent.mkdir(parents=True)
+    mark.write_text("kubeadm join")
+    assert not need.diff(sh(shell, need.probe(), tmp_path))
+    (data / "lost+found").mkdir()
+    (line,) = need.diff(sh(shell, need.probe(), tmp_path)).lines
+    assert line.endswith(": lost+found")
+    (tmp_path / "etc/kubernetes").mkdir(parents=True)
+    (tmp_path / "etc/kubernetes/kubelet.conf").write_text("a node has what it has")
+    assert not need.diff(sh(shell, need.probe(), tmp_path))

@@ -13,7 +13,7 @@ from k8sha.addons.storage import NfsAnswers
 from k8sha.components.etcd import StackedEtcdHealthy
 from k8sha.components.leaving import Fenced, NodeDrained, NodesForgotten
 from k8sha.components.masters import ApiReady, MasterStanding, MasterState
-from k8sha.components.membership import MemberSeen, MembersOnly, MembersRemoved, ServerSeen, WhatIsThere
+from k8sha.components.membership import EtcdFolder, MemberSeen, MembersOnly, MembersRemoved, ServerSeen, WhatIsThere
 from k8sha.components.names import CertificateNames
 from k8sha.etcd.access import Access
 from k8sha.etcd.alarms import AlarmsGone
@@ -113,6 +113,7 @@ SAMPLES: dict[str, Resource] = {
     "etcd-compacted": Compacted(Access(stacked=False), 77),
     "etcd-defragmented": Defragmented(Access(stacked=True), "6f2a"),
     "etcd-disarmed": Disarmed(Access(stacked=False)),
+    "etcd-folder": EtcdFolder(),
     "etcd-initial-cluster": InitialCluster(
         (("master-1", "https://192.168.56.10:2380"), ("master-2", "https://192.168.56.11:2380"))
     ),

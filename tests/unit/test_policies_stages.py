@@ -19,7 +19,9 @@ from k8sha.components.apiserver_host import MANIFEST as PATH
 from k8sha.components.apiserver_host import KubeadmConfig, NotEncrypted
 from k8sha.components.formation import cluster_configuration
 from k8sha.components.masters import ApiReady
+from k8sha.components.membership import EtcdFolder
 from k8sha.components.names import CertificateNames
+from k8sha.components.node import NodeSettings
 from k8sha.components.replace import replacement
 from k8sha.components.serving import NamesServed, ServingCertificate
 from k8sha.policies import AuditLog, EncryptionAtRest
@@ -120,6 +122,9 @@ def test_what_is_asked_of_masters_before_the_first_change() -> None:
     own = ClusterSettings(api_server={"encryption-provider-config": "/etc/kubernetes/own.yaml"})
     assert NotEncrypted not in asked(cluster=own)
     assert NotEncrypted in asked(policies=(AuditLog(),))
+    assert EtcdFolder in asked()
+    for name in ("DirAvailable--var-lib-etcd", "all"):
+        assert EtcdFolder not in asked(settings=NodeSettings(ignore_preflight=(name,)))
 
 
 def test_what_stands_there_by_hand_counts_where_a_manifest_is_to_be_made_anew() -> None:
