@@ -7,11 +7,9 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
-from k8sha.components.apiserver_given import by_hand
+from k8sha.components.apiserver_given import READ, by_hand
 from k8sha.components.apiserver_host import (
     MANIFEST,
-    arguments_of,
-    flags_of,
     init_configuration,
     manifest_lines,
     spec_of,
@@ -120,7 +118,7 @@ class ApiServerManifest(Resource):
         return server if isinstance(server, Mapping) else {}
 
     def probe(self) -> str:
-        return f"if [ -f {MANIFEST} ]; then cat {MANIFEST}; fi"
+        return READ
 
     def diff(self, seen: bytes) -> Diff:
         spec = spec_of(seen)
@@ -128,8 +126,7 @@ class ApiServerManifest(Resource):
             return Diff.of("is absent" if not seen.strip() else "is no static pod")
         lines = manifest_lines(spec, self._server())
         if lines:  # install() refuses it before the first change
-            found, wanted = flags_of(spec["containers"][0]["command"]), arguments_of(self._server().get("extraArgs"))
-            lines += [f"- {each} (written there by hand)" for each in by_hand(found, wanted)]
+            lines += [f"- {each} (written there by hand)" for each in by_hand(seen, spec, self._server())]
         return Diff(tuple(lines))
 
     @property
