@@ -196,8 +196,8 @@ class EtcdCluster(Component):
         """Cure a database that is full (the alarm NOSPACE): old revisions are compacted, every member is defragmented,
         the alarm is put out. Does nothing where it is not raised. Hosts that can't be reached are left out.
 
-        Raises PreflightError, with nothing changed, where there is no quorum or the alarm is CORRUPT: see
-        :meth:`rejoin`.
+        Raises PreflightError, with nothing changed, where there is no quorum, the leader's host can't be reached, or
+        the alarm is CORRUPT: see :meth:`rejoin`.
         """
         hosts = answering(self.hosts)
         return carry_out(self.name, disarm_stages(hosts, self.access), hosts, listen, what="disarms etcd")

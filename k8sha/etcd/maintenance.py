@@ -198,13 +198,26 @@ def _look(
     return view, [host for host, own in views.items() if own is not None and own.leader not in ("", "0")]
 
 
+def _leading(view: View, hosts: Sequence[Host]) -> Host:
+    """The host of the leader. Raises PreflightError where it is none of ``hosts``, those that can be worked on: its
+    database would stay as large as it is, and raise the alarm again with the next key."""
+    leader = next((str(member) for member in view.members if member.id == view.leader), f"member {view.leader}")
+    addresses = {member.address for member in view.members if member.id == view.leader}
+    for host in hosts:
+        if host.address in addresses:
+            return host
+    cause = "leads etcd, and can't be worked on: its host can't be reached, or its etcd does not answer there"
+    remedy = "mend that, or cut its power (then another one leads, and it may be missing); then run again"
+    raise PreflightError([Problem(leader, cause, remedy)])
+
+
 def defragment_stages(
     hosts: Sequence[Host], access: Access, *, alarms: Sequence[str] = (), missing: bool = False
 ) -> _Steps:
     """One member at a time, each healthy again before the next; the leader last, after another one took over."""
     view, _ = yield from _look(hosts, access, alarms, missing=missing)
     by_id = {member.id: host for member in view.members for host in hosts if host.address == member.address}
-    leader = by_id[view.leader]
+    leader = _leading(view, hosts)
     followers = [host for host in hosts if host != leader]
     whole = MembersHealthy(tuple((host.name, host.address) for host in hosts), access=access)
     defragmented = Defragmented(access, uuid.uuid4().hex)
@@ -222,6 +235,7 @@ def disarm_stages(hosts: Sequence[Host], access: Access) -> _Steps:
     view, hosts = yield from _look(hosts, access, ("NOSPACE",), missing=True)
     if "NOSPACE" not in view.alarms:
         return
+    _leading(view, hosts)
     first = hosts[0]
     yield Stage("old revisions go", {first: (Compacted(access, view.revision),)})
     yield from defragment_stages(hosts, access, alarms=("NOSPACE",), missing=True)

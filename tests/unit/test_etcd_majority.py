@@ -105,8 +105,9 @@ def test_a_removal_is_judged_by_those_that_stay() -> None:
         stages_of(steps, {"m-1": said(1, (1,), leader=1)})
 
 
-def stages_of(steps: object, answers: dict[str, bytes]) -> list[Stage]:
-    found: list[Stage] = []
+def stages_of(steps: object, answers: dict[str, bytes], told: list[Stage] | None = None) -> list[Stage]:
+    """The stages, also in ``told`` where they end in an error."""
+    found = [] if told is None else told
     given: Outcome | None = None
     while True:
         try:
@@ -133,3 +134,15 @@ def test_a_full_database_is_cured_while_a_member_is_dead() -> None:
     assert done == [("m-2", Compacted), ("m-3", Defragmented), ("m-2", Defragmented), ("m-2", Disarmed)]
     with pytest.raises(PreflightError, match="m-1 is not"):
         stages_of(defragment_stages(HOSTS[:3], STACKED), FULL)
+
+
+@pytest.mark.parametrize("reached", [HOSTS[1:3], HOSTS[:3]])
+def test_a_full_database_of_a_leader_that_can_t_be_reached_is_told_before_anything(reached: list[Host]) -> None:
+    """Its etcd is alive, and would raise the alarm again. The same where it answers its peers only."""
+    answers = {name: said(int(name[2:]), THREE, leader=1, alarm="NOSPACE") for name in FULL}
+    found: list[Stage] = []
+    with pytest.raises(PreflightError, match="m-1: leads etcd, and can't be worked on"):
+        stages_of(disarm_stages(reached, STACKED), answers, found)
+    assert [stage.name for stage in found] == ["what members see"]
+    with pytest.raises(PreflightError, match="m-1: leads etcd"):  # one that came to lead meanwhile
+        stages_of(defragment_stages(HOSTS[1:3], STACKED, alarms=("NOSPACE",), missing=True), answers)
