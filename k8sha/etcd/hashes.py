@@ -107,7 +107,7 @@ def differences(found: Mapping[str, Hashed]) -> list[str]:
 
 
 def of_most(found: Mapping[str, Hashed]) -> frozenset[str]:
-    """The members that more than half of those asked agree with; none where there is no such majority."""
+    """The members that more than half of those that gave a hash agree with; none where there is no such majority."""
     by: dict[tuple[int, int, int], set[str]] = {}
     for name, each in found.items():
         by.setdefault((*each.place, each.hash), set()).add(name)
