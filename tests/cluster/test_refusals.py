@@ -4,8 +4,10 @@ file. Both are told, as often as an install is tried, and their member of etcd s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +32,13 @@ def members(plane: ControlPlane) -> set[str]:
     """The ids of etcd's members, as one of them tells."""
     views = plane.etcd.views()
     return {member.id for view in views.values() for member in view.members}
+
+
+def recipe(heading: str) -> list[str]:
+    """The shell that a chapter of the documentation shows, block by block."""
+    page = (Path(__file__).parents[2] / "docs" / "diagnose.md").read_text()
+    chapter = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return re.findall(r"```sh\n(.*?)```", chapter, re.DOTALL)
 
 
 @contextmanager
@@ -61,29 +70,16 @@ def test_a_master_that_lacks_a_file(cluster: Cluster, plane: ControlPlane) -> No
     """kubeadm makes it anew where it is, as the documentation says, and the master was a member all the while."""
     host, other = plane.hosts[-1], plane.hosts[0]
     before = members(plane)
-    record = do(
-        other,
-        "kubectl --kubeconfig=/etc/kubernetes/admin.conf -n kube-system get configmap kubeadm-config "
-        "-o 'jsonpath={.data.ClusterConfiguration}'",
-    )
-    init = f"localAPIEndpoint: {{advertiseAddress: {host.address}}}\nkind: InitConfiguration"
     do(host, "rm /etc/kubernetes/admin.conf /etc/kubernetes/manifests/kube-scheduler.yaml")
     for verb in (cluster.plan, cluster.install):
         with refused(verb, r"missing: /etc/kubernetes/admin\.conf, /etc/kubernetes/manifests/kube-scheduler\.yaml"):
             assert members(plane) == before
-    do(
-        host,
-        f"""\
-cat >/run/cluster.yaml <<'END'
-apiVersion: kubeadm.k8s.io/v1beta4
-{init}
----
-{record}
-END
-kubeadm init phase kubeconfig admin --config /run/cluster.yaml
-kubeadm init phase control-plane scheduler --config /run/cluster.yaml
-rm /run/cluster.yaml""",
-    )
+    record, made, phases = recipe("Files of a master that are missing")
+    do(other, record)
+    do(host, f"cat >/run/kubeadm-record.yaml <<'END'\n{do(other, 'cat /run/kubeadm-record.yaml')}\nEND")
+    do(host, made.replace("ADDRESS=192.168.56.12 ", f"ADDRESS={host.address} "))
+    do(host, "\n".join(line for line in phases.splitlines() if " etcd " not in line))  # that manifest is there
+    do(other, "rm /run/kubeadm-record.yaml")
     whole(cluster)
     assert not cluster.plan()
     assert members(plane) == before
