@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from attrs import field, frozen
 
+from k8sha.components.standing import WIPE
 from k8sha.errors import PreflightError, Problem
 from k8sha.hosts.host import Host
 from k8sha.report import Diff
@@ -127,7 +128,9 @@ def first_master(states: Mapping[Host, str], missing: Mapping[Host, Sequence[str
     if lost:
         raise PreflightError(
             Problem(
-                name, "was joining a cluster, and none of the other masters is in one", "kubeadm reset it, or restore"
+                name,
+                "was joining a cluster, and none of the other masters is in one",
+                f"bring one that is back, or {WIPE}",
             )
             for name in lost
         )

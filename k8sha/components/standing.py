@@ -10,15 +10,16 @@ from k8sha.etcd.quorum import RESTORE, no_removal, quorum
 from k8sha.etcd.views import Member
 from k8sha.resources.resource import STATE
 
-__all__ = ["alarmed", "newcomer", "refusals"]
+__all__ = ["WIPE", "alarmed", "newcomer", "refusals"]
 
 _MARKS = ("begun", "keep", "restore", "kube-apiserver.yaml.before", "apiserver-certificate.begun")
 """What tells of work that is half-way, below STATE: on a machine that begins again it would be carried on with."""
 
-_WIPE = (
+WIPE = (
     "make the machine anew, or, if nothing on it is needed, run there: kubeadm reset --force && "
     f"rm -rf /etc/kubernetes {' '.join(f'{STATE}/{name}' for name in _MARKS)} && find {DATA} -mindepth 1 -delete"
 )
+"""What makes a machine that had a part in a cluster as good as new."""
 
 
 def alarmed(members: Sequence[Member], alarms: Collection[tuple[str, str]]) -> Iterator[Problem]:
@@ -84,7 +85,7 @@ def newcomer(
     hashes of its CA and the cluster's, ``member`` what a ``stacked`` etcd lists at its address.
     """
     if authority not in ("none", cluster):
-        return False, Problem(host, "has the certificate authority of another cluster", _WIPE)
+        return False, Problem(host, "has the certificate authority of another cluster", WIPE)
     if state == "join begun":  # of this cluster, for all that is there: what it left is cleared
         return False, None
     if state == "done":
@@ -92,12 +93,12 @@ def newcomer(
             return True, None
         if member is not None and member.started and not member.learner:
             return True, None
-        return False, Problem(host, "was a master, and etcd does not know it any more: it still has old data", _WIPE)
+        return False, Problem(host, "was a master, and etcd does not know it any more: it still has old data", WIPE)
     if state == "partial":
-        return False, Problem(host, "is a node already, or was one", f"remove it from its cluster first; {_WIPE}")
+        return False, Problem(host, "is a node already, or was one", f"remove it from its cluster first; {WIPE}")
     if state != "none":
-        return False, Problem(host, f"is half-way into a cluster of its own ({state})", _WIPE)
+        return False, Problem(host, f"is half-way into a cluster of its own ({state})", WIPE)
     if files:
         more = f" and {len(files) - 3} more" if len(files) > 3 else ""
-        return False, Problem(host, f"still has old data: {', '.join(files[:3])}{more}", _WIPE)
+        return False, Problem(host, f"still has old data: {', '.join(files[:3])}{more}", WIPE)
     return False, None
