@@ -217,10 +217,12 @@ class ControlPlane(Component):
         """Take the last restore back, half-way or done: every master has the data again that it had before it."""
         return undo(self._members(workers), powered_off=powered_off, listen=listen)
 
-    def accept(self, *, workers: Iterable[Host] = (), listen: Listener = ignore) -> Report:
+    def accept(
+        self, *, workers: Iterable[Host] = (), powered_off: Iterable[Host] = (), listen: Listener = ignore
+    ) -> Report:
         """Delete the data that restores have kept. There is no undoing them afterwards. See
         :meth:`EtcdCluster.accept`."""
-        return accept(self._members(workers), listen=listen)
+        return accept(self._members(workers), powered_off=powered_off, listen=listen)
 
     def _members(self, workers: Iterable[Host]) -> Members:
         if not self.etcd.stacked:

@@ -171,10 +171,11 @@ class EtcdCluster(Component):
         that has none of before it stays stopped. Raises PreflightError where there is nothing to take back."""
         return undo(self._restorable("undo"), powered_off=powered_off, listen=listen)
 
-    def accept(self, listen: Listener = ignore) -> Report:
+    def accept(self, listen: Listener = ignore, *, powered_off: Iterable[Host] = ()) -> Report:
         """Delete the data that restores have kept. There is no undoing them afterwards. One that has all its new data
-        in place, and was never finished, is finished first; one that is half-way is refused."""
-        return accept(self._restorable("accept"), listen=listen)
+        in place, and was never finished, is finished first; one that is half-way is refused. A host that can't be
+        reached must be named in ``powered_off``, be it left out by that restore or a member that died since."""
+        return accept(self._restorable("accept"), powered_off=powered_off, listen=listen)
 
     def _restorable(self, verb: str) -> Members:
         if self.stacked:

@@ -227,7 +227,11 @@ class _Restore:
             f"the restore {record.id} from {record.source} has had all its data in place since {begun}, was never "
             "finished, and etcd serves: to go on with it would restore nothing"
         )
-        remedy = "accept() brings it to its end and keeps what was written since; then restore again. undo() goes back"
+        off = f"powered_off=[{', '.join(host.name for host in self.off)}]" if self.off else ""
+        remedy = (
+            f"accept({off}) brings it to its end and keeps what was written since; then restore again. undo({off}) "
+            "goes back"
+        )
         raise PreflightError([Problem("etcd", cause, remedy)])
 
     def _other(self, record: Record, host: Host, urls: dict[str, str], count: int) -> Problem | None:

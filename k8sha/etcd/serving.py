@@ -70,7 +70,8 @@ def serve(members: Members, hosts: tuple[Host, ...], alive: tuple[Host, ...], do
     past = f"started-{record.id}"
     if clients:  # after the members, whose marks say that a restore is open
         yield Stage("stop API servers", {host: (Fenced(until=past),) for host in clients})
-    agreed = members.agreed(hosts, above=done.reached if done.raised else 0)
+    lost = len(hosts) < len(record.members)  # one has died since: the others list it still
+    agreed = members.agreed(hosts, above=done.reached if done.raised else 0, among=lost)
     outcome = yield Stage("start etcd", {host: (members.start(), agreed) for host in hosts})
     done.revision = max(agreed.whole(outcome.of(host.name, agreed.key)).revision for host in hosts)
     done.answered()
@@ -92,8 +93,8 @@ def is_in_place(record: Record, standing: Mapping[Host, Standing]) -> bool:
 
 
 def finished(members: Members, standing: Mapping[Host, Standing], alive: tuple[Host, ...]) -> Stages:
-    """A restore that has all its new data in place, and is open, comes to its end. Raises PreflightError for one that
-    is half-way."""
+    """A restore that has all its new data in place, and is open, comes to its end, on those of its members' hosts that
+    are ``alive``. Raises PreflightError for one that is half-way, or has no quorum there."""
     for host, each in standing.items():
         if each.record is None or not each.marks:
             continue
@@ -108,5 +109,17 @@ def finished(members: Members, standing: Mapping[Host, Standing], alive: tuple[H
         if any(name == record.id for each in standing.values() for name, _ in each.closed):
             yield from members.over(record.id, alive)
         else:
-            yield from serve(members, members.hosts, alive, Progress(record))
+            hosts = _members_of(record, standing)
+            rest = tuple(host for host in alive if host not in members.hosts)  # no host that has joined nothing yet
+            yield from serve(members, hosts, (*hosts, *rest), Progress(record))
         return
+
+
+def _members_of(record: Record, standing: Mapping[Host, Standing]) -> tuple[Host, ...]:
+    """Those of these hosts that a restore has made members. Raises PreflightError where they are no quorum."""
+    names = {name for name, _ in record.members}
+    hosts = tuple(host for host, each in standing.items() if (each.name or host.name) in names)
+    if len(hosts) * 2 <= len(names):
+        cause = f"{len(hosts)} of the {len(names)} members of the restore {record.id} are there, which is no quorum"
+        raise PreflightError([Problem("etcd", cause, "bring another one back; or undo(), and restore() what is left")])
+    return hosts

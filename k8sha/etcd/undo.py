@@ -153,18 +153,19 @@ def undo(members: Members, *, powered_off: Iterable[Host] = (), listen: Listener
     )
 
 
-def accept(members: Members, *, listen: Listener) -> Report:
+def accept(members: Members, *, powered_off: Iterable[Host] = (), listen: Listener) -> Report:
     """See :meth:`k8sha.EtcdCluster.accept`."""
-    hosts = (*members.hosts, *members.others)
+    alive = reached((*members.hosts, *members.others), tuple(powered_off))
+    hosts = tuple(host for host in members.hosts if host in alive)
 
     def stages() -> Stages:
         looked = Looked(members.access)
-        outcome = yield Stage("what there is", {host: (looked,) for host in members.hosts})
-        standing = {host: Standing.parse(outcome.of(host.name, looked.key)) for host in members.hosts}
-        yield from finished(members, standing, hosts)
-        yield Stage("kept data", {host: (KeptDeleted(),) for host in hosts})
+        outcome = yield Stage("what there is", {host: (looked,) for host in hosts})
+        standing = {host: Standing.parse(outcome.of(host.name, looked.key)) for host in hosts}
+        yield from finished(members, standing, alive)
+        yield Stage("kept data", {host: (KeptDeleted(),) for host in alive})
 
-    return carry_out("etcd restore", stages(), hosts, listen, what="deletes what a restore kept")
+    return carry_out("etcd restore", stages(), alive, listen, what="deletes what a restore kept")
 
 
 def _stages(members: Members, alive: tuple[Host, ...], found: _Found) -> Stages:

@@ -397,13 +397,15 @@ def test_who_was_off_and_never_served_the_restored_cluster_is_one_of_the_old(tmp
             member.state, member.kept = {}, set(kept[member.host.name])
 
 
-def left_open(lab: Lab, path: Path, *, days: int = 0) -> None:
+def left_open(lab: Lab, path: Path, *, days: int = 0, off: Iterable[Host] = ()) -> None:
     """A restore that has all its data in place, serves, and was never closed; it began so many days ago."""
     for member in lab.members:
         member.dies_at = "close"
     with pytest.raises(ApplyError):
-        lab.restore(path)
+        lab.restore(path, off)
     for member in lab.members:
+        if member.away:
+            continue
         record = Record.parse(member._record())
         older = evolve(record, begun=record.begun - days * 24 * 3600)
         member.state["record"] = member.state["record"].replace(record.json(), older.json())
@@ -436,6 +438,41 @@ def test_a_restore_that_was_left_open_for_long_is_ended_by_accept_alone(tmp_path
     lab.etcd().accept()
     assert {did for _, did in lab.journal[before:]} == {"close", "delete"}
     assert not lab.restore(path).resumed
+
+
+def test_one_that_was_left_open_is_ended_without_the_host_that_was_off(tmp_path: Path) -> None:
+    """Be it off still, or in its place a host that is no member: such a one is no part of it."""
+    path = snapshot(tmp_path / "s.db")
+    for back in (False, True):
+        lab = Lab.of(3)
+        lab.members[2] = Member(3, lab.journal, away=True)
+        off = [lab.members[2].host]
+        left_open(lab, path, days=2, off=off)
+        with pytest.raises(PreflightError, match=r"accept\(powered_off=\[m3\]\) brings it to its end"):
+            lab.restore(path, off)
+        before = len(lab.journal)
+        with pytest.raises(PreflightError, match=r"m3: can't be reached .* powered_off"):
+            lab.etcd().accept()
+        assert len(lab.journal) == before
+        if back:
+            lab.members[2] = Member(3, lab.journal, stranger=True)
+        lab.etcd().accept(powered_off=() if back else off)
+        assert lab.journal[before:] == [(name, did) for did in ("close", "delete") for name in ("m1", "m2")]
+
+
+def test_a_member_that_died_since_is_done_without_where_the_others_are_a_quorum(tmp_path: Path) -> None:
+    lab, path = Lab.of(3), snapshot(tmp_path / "s.db")
+    left_open(lab, path, days=2)
+    for at in (2, 1):
+        alive, lab.members[at] = lab.members[at], Member(at + 1, lab.journal, away=True)
+        off = [member.host for member in lab.members if member.away]
+        if at == 1:
+            with pytest.raises(PreflightError, match=r"1 of the 3 members of the restore .* no quorum"):
+                lab.etcd().accept(powered_off=off)
+            lab.members[at] = alive
+    before = len(lab.journal)
+    lab.etcd().accept(powered_off=off[1:])
+    assert lab.journal[before:] == [(name, did) for did in ("close", "delete") for name in ("m1", "m2")]
 
 
 def test_what_is_half_way_is_not_accepted(tmp_path: Path) -> None:
