@@ -56,8 +56,11 @@ if [ -e /etc/kubernetes/kubelet.conf ]; then
   done </etc/kubernetes/pki/ca.crt; } 2>/dev/null; then printf 'authority %s\\n' "$authority"; fi
 fi
 for path in /var/lib/k8sha/restore/open/fencing /var/lib/k8sha/restore/open/exchanged \\
-  /var/lib/k8sha/restore/open/undoing /etc/kubernetes/k8sha-fenced; do
+  /var/lib/k8sha/restore/open/undoing; do
   if [ -e "$path" ]; then printf 'restore %s\\n' "$path"; fi
+done
+for path in /etc/kubernetes/k8sha-fenced; do
+  if [ -e "$path" ]; then printf 'fenced %s\\n' "$path"; fi
 done
 clock=$(date +%s.%N)
 printf 'clock %s\\n' "$clock"
@@ -99,6 +102,8 @@ class Facts:
     """The sha256 of the certificate authority of the cluster that the host is a node of; empty where it is of none."""
     restore: str = ""
     """What a restore left there that has stopped something and has not ended, a path; empty where there is none."""
+    fenced: str = ""
+    """The folder of manifests that were moved away from the kubelet, be it by a restore or for one member alone."""
     interfaces: tuple[Interface, ...] = ()
 
     @property
@@ -165,6 +170,7 @@ class Facts:
             cgroup=values.get("cgroup", ""),
             authority=_fingerprint(values.get("authority", "")),
             restore=values.get("restore", ""),
+            fenced=values.get("fenced", ""),
             interfaces=tuple(
                 Interface(name, ipaddress.ip_interface(address), macs.get(name, "")) for name, address in addresses
             ),

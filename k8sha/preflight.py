@@ -168,11 +168,19 @@ def host_problems(hosts: Collection[Host], *, skip: Collection[str] = ()) -> Ite
 
 def unfinished_restores(hosts: Iterable[Host]) -> Iterator[Problem]:
     """Hosts on which a restore, or taking one back, is half-way: whoever starts what it has stopped, or takes what it
-    has moved for missing, makes two clusters of one. The hosts are connected."""
+    has moved for missing, makes two clusters of one. So does whoever starts a member alone that was stopped for itself,
+    and there is no restore to be called again there, nor to be taken back. The hosts are connected."""
     for host in hosts:
         if host.facts.restore:
             cause = f"a restore of etcd is half-way ({host.facts.restore} is there)"
             yield Problem(host.name, cause, "call the same restore() again, or undo(); then install()")
+        elif host.facts.fenced:
+            cause = (
+                f"etcd is stopped here, by a rejoin() that was cut off or an undo() that had no data for it "
+                f"({host.facts.fenced} is there, and no restore is open)"
+            )
+            remedy = f"plane.etcd.rejoin({host.name}) makes its member anew, of what the others have; then install()"
+            yield Problem(host.name, cause, remedy)
 
 
 def further_problems(hosts: Collection[Host], others: Collection[Host], *, skip: Collection[str]) -> Iterator[Problem]:

@@ -1,5 +1,5 @@
-"""What must not be taken for a blank host, on a real cluster: a master that a restore has fenced, and one that lacks a
-file. Both are told, as often as an install is tried, and their member of etcd stays what it was.
+"""What must not be taken for a blank host, on a real cluster: a master that a restore has fenced, one that a rejoin has
+left stopped, and one that lacks a file. All are told, as often as an install is tried, and nothing is done to them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pytest
 from k8sha import Cluster, ControlPlane, Host, PreflightError
 from k8sha.etcd.fence import FENCED, Fenced, StaticPods
 from k8sha.etcd.record import OPEN
+from k8sha.etcd.rejoin import PodStopped
 
 from .conftest import whole
 
@@ -62,6 +63,20 @@ def test_a_restore_that_is_half_way(cluster: Cluster, plane: ControlPlane) -> No
             cluster.plan()
     finally:
         do(host, f"{StaticPods(PARTS).apply()}\nrm -rf {OPEN}")
+    whole(cluster)
+    assert not cluster.plan()
+
+
+def test_a_rejoin_that_was_cut_off(cluster: Cluster, plane: ControlPlane) -> None:
+    """No restore is open, so none may be named that could be taken back: the same rejoin ends it."""
+    host = plane.hosts[-1]
+    do(host, PodStopped("rejoined-cut").apply())
+    try:
+        with refused(cluster.install, rf"{host}: etcd is stopped here, by a rejoin.*plane\.etcd\.rejoin\({host}\)"):
+            assert do(host, f"ls {FENCED}").split() == ["etcd.yaml"]
+    finally:
+        plane.etcd.rejoin(host)
+        do(host, "rm -rf /var/lib/etcd/k8sha-kept-rejoined-cut")
     whole(cluster)
     assert not cluster.plan()
 

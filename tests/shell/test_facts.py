@@ -43,5 +43,9 @@ def test_whose_node_a_host_is_and_whether_a_restore_is_half_way(tmp_path: Path, 
     (left / "fencing").write_text("")
     assert read(tmp_path, shell).restore == f"{left}/fencing"
     (left / "fencing").unlink()
-    (tmp_path / "etc/kubernetes/k8sha-fenced").mkdir()
-    assert read(tmp_path, shell).restore == f"{tmp_path}/etc/kubernetes/k8sha-fenced"
+    assert (read(tmp_path, shell).restore, read(tmp_path, shell).fenced) == ("", "")
+    (tmp_path / "etc/kubernetes/k8sha-fenced").mkdir()  # by a restore, or for one member alone
+    assert (read(tmp_path, shell).restore, read(tmp_path, shell).fenced) == (
+        "",
+        f"{tmp_path}/etc/kubernetes/k8sha-fenced",
+    )

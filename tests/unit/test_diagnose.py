@@ -404,6 +404,16 @@ def test_whatever_is_printed_is_read_without_an_error(garbage: str) -> None:
     causes(Symptoms((host,), vip=VIP))
 
 
+@pytest.mark.parametrize(("restore", "said"), [("", "plane.etcd.rejoin(master-2)"), ("is half-way", "take it back")])
+def test_manifests_that_were_moved_away_come_back_by_what_moved_them(restore: str, said: str) -> None:
+    hosts = healthy()
+    lost = ("/etc/kubernetes/manifests/etcd.yaml",)
+    hosts["master-2"] = evolve(hosts["master-2"], state="partial", missing=lost, restore=restore)
+    every = Symptoms(tuple(hosts.values()), endpoint=f"{VIP}:6443", vip=VIP)
+    (found,) = (each for each in causes(every) if each.cause == "files of its control plane are missing")
+    assert said in found.remedy
+
+
 def test_a_part_that_hangs_hides_nothing_else() -> None:
     replies = {"units": (0, UNITS.encode(), b""), "containers": (124, b"", b""), "logs": (1, b"", b"token=planted\n")}
     host = read_symptoms("master-1", "master", "192.168.56.10", replies, sent=1.0, now=2.0)

@@ -409,6 +409,18 @@ def test_nothing_is_installed_while_a_restore_is_half_way() -> None:
     assert any("half-way" in str(problem) for problem in member_problems(hosts, EtcdSettings()))
 
 
+def test_a_member_that_was_stopped_for_itself_is_no_restore_to_be_taken_back() -> None:
+    """An ``undo()`` there would take back the last one that came to its end."""
+    folder = "/etc/kubernetes/k8sha-fenced"
+    (told,) = causes(node("master-1", 10), node("master-2", 11, fenced=folder), skip=NAMES)
+    assert told.startswith(
+        "master-2: etcd is stopped here, by a rejoin() that was cut off or an undo() that had no data"
+    )
+    assert told.endswith("plane.etcd.rejoin(master-2) makes its member anew, of what the others have; then install()")
+    (told,) = causes(node("master-2", 11, fenced=folder, restore="/var/lib/k8sha/restore/open/fencing"), skip=NAMES)
+    assert "a restore of etcd is half-way" in told
+
+
 @pytest.mark.parametrize(
     ("masters", "workers", "said"),
     [

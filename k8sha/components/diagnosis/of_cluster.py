@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from k8sha.components.diagnosis.findings import Finding, Rule, Symptoms
 from k8sha.components.diagnosis.symptoms import PARTS, HostSymptoms
+from k8sha.etcd.fence import FENCED
 from k8sha.etcd.unfinished import REMEDY
 
 __all__ = ["CLUSTER_RULES"]
@@ -125,13 +126,18 @@ def _servers(seen: Symptoms) -> Iterator[Finding]:
         if host.state in ("", "none"):
             continue
         if host.state == "partial" and host.missing:
+            moved = (
+                "a restore has moved some away: finish it or take it back"
+                if host.restore
+                else f"where they are in {FENCED}, plane.etcd.rejoin({host.name}) puts them back"
+            )
             yield Finding(
                 102,
                 host.name,
                 "files of its control plane are missing",
                 host.missing,
-                "put them back, or have kubeadm make them anew (docs/diagnose.md); if a restore has moved them away, "
-                "finish it or take it back; if the data are lost as well, replace() the master by a blank host",
+                f"{moved}; else put them back, or have kubeadm make them anew (docs/diagnose.md); if the data are lost "
+                "as well, replace() the master by a blank host",
             )
         if host.api not in ("ok", ""):
             container = host.containers.get("kube-apiserver", "")

@@ -40,8 +40,11 @@ if [ -e /etc/kubernetes/kubelet.conf ]; then
   done </etc/kubernetes/pki/ca.crt; } 2>/dev/null; then printf 'authority %s\n' "$authority"; fi
 fi
 for path in /var/lib/k8sha/restore/open/fencing /var/lib/k8sha/restore/open/exchanged \
-  /var/lib/k8sha/restore/open/undoing /etc/kubernetes/k8sha-fenced; do
+  /var/lib/k8sha/restore/open/undoing; do
   if [ -e "$path" ]; then printf 'restore %s\n' "$path"; fi
+done
+for path in /etc/kubernetes/k8sha-fenced; do
+  if [ -e "$path" ]; then printf 'fenced %s\n' "$path"; fi
 done
 clock=$(date +%s.%N)
 printf 'clock %s\n' "$clock"
