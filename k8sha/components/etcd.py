@@ -151,9 +151,10 @@ class EtcdCluster(Component):
         ``snapshot`` is a plain snapshot, an archive (``unlock`` opens it) or a backup. It is judged here, then on a
         host by a trial, before anything is stopped. All members are stopped; their data stay beside the new ones, so
         that :meth:`undo` can go back and :meth:`accept` delete them. A host that can't be reached must be named in
-        ``powered_off``: it is no member any more. A snapshot of ``another_cluster`` is refused unless that is said, and
-        one whose Secrets no API server here has the keys of. Killed at any moment, the same call finishes it (and says
-        so, where there was nothing left to restore); another snapshot is refused until then.
+        ``powered_off``, and one that is blank may be: it is no member any more. A snapshot of ``another_cluster`` is
+        refused unless that is said, and one whose Secrets no API server here has the keys of. Killed at any moment, the
+        same call finishes it (and says so, where there was nothing left to restore); another snapshot is refused until
+        then.
 
         Raises BackupError or PreflightError with nothing stopped, ApplyError, NotReady, or an error of the link.
         """

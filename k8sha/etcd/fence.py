@@ -189,7 +189,9 @@ if ! systemctl is-active --quiet kubelet; then echo 'the kubelet does not run'; 
         return f"""\
 for name in {" ".join(self.names)}; do
   if [ -e "{FENCED}/$name.yaml" ]; then mv -f "{FENCED}/$name.yaml" {MANIFESTS}/; fi
-  if [ ! -e "{MANIFESTS}/$name.yaml" ]; then echo "$name.yaml is neither fenced nor in place" >&2; exit 1; fi
+  if [ ! -e "{MANIFESTS}/$name.yaml" ]; then
+    echo "$name.yaml is neither fenced nor in place: put it back (docs/diagnose.md), then run again" >&2; exit 1
+  fi
 done
 sync {MANIFESTS}
 systemctl start kubelet

@@ -12,6 +12,7 @@ from k8sha.errors import HostErrors, K8shaError, PreflightError, Problem, Unreac
 from k8sha.etcd.access import Access
 from k8sha.etcd.agreed import Agreed
 from k8sha.etcd.fence import Fenced, StaticPods, UnitFenced, UnitRuns
+from k8sha.etcd.present import harmful
 from k8sha.etcd.record import Closed
 from k8sha.hosts.host import Host
 from k8sha.resources.resource import Resource
@@ -86,7 +87,8 @@ class Members:
 
 
 def reached(hosts: Iterable[Host], off: tuple[Host, ...]) -> tuple[Host, ...]:
-    """The hosts that let us in, which must be all but those that are off. Raises PreflightError otherwise."""
+    """The hosts that let us in, which must be all but those that are off. One of these that is blank does no more harm
+    than one without power, and counts as off. Raises PreflightError otherwise."""
     hosts = tuple(hosts)
 
     def look(host: Host) -> K8shaError | None:
@@ -107,8 +109,9 @@ def reached(hosts: Iterable[Host], off: tuple[Host, ...]) -> tuple[Host, ...]:
             cause = f"can't be reached ({error.cause}), and what runs there may go on serving the old data"
             remedy = "bring it back; or cut its power, and say so with powered_off=[...]"
             problems.append(Problem(host.name, cause, remedy))
-        elif error is None and host in off:
-            problems.append(Problem(host.name, "is said to be powered off, and lets us in", "do not name it"))
+        elif error is None and host in off and (there := harmful(host)):
+            cause = f"is said to be powered off, and lets us in ({there})"
+            problems.append(Problem(host.name, cause, "do not name it; or turn it off, or make it blank"))
     if problems:
         raise PreflightError(problems)
-    return tuple(host for host in hosts if found[host] is None)
+    return tuple(host for host in hosts if found[host] is None and host not in off)

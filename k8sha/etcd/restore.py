@@ -20,6 +20,7 @@ from k8sha.etcd.backup import Backup
 from k8sha.etcd.data import SNAPSHOT, Exchanged, Judgement, Prepared, Proven
 from k8sha.etcd.given import Given, given
 from k8sha.etcd.members import Members, reached
+from k8sha.etcd.present import Manifests
 from k8sha.etcd.record import Forgotten, Record, Written, bump_for
 from k8sha.etcd.refusals import foreign, no_room, not_raised, too_old
 from k8sha.etcd.restored import Restored, restored_notes
@@ -98,11 +99,14 @@ class _Restore:
 
     def stages(self, learned: list[Progress]) -> Stages:
         """Look; make ready; stop and exchange; start; and what depends on etcd after it."""
-        looked, keys = Looked(self.members.access), KeysUsed()
+        looked, keys, manifests = Looked(self.members.access), KeysUsed(), Manifests(self.members.access.stacked)
         servers = self.members.servers_in(self.alive)
         look: dict[Host, tuple[Resource, ...]] = {host: (looked,) for host in self.hosts}
-        look |= {host: (*look.get(host, ()), keys) for host in servers}
+        look |= {host: (*look.get(host, ()), keys, manifests) for host in servers}
         outcome = yield Stage("what there is", look)
+        lacking = list(manifests.problems({host: outcome.of(host.name, manifests.key) for host in servers}))
+        if lacking:
+            raise PreflightError(lacking)
         standing = {host: Standing.parse(outcome.of(host.name, looked.key)) for host in self.hosts}
         used = {host.name: keys.read(outcome.of(host.name, keys.key)) for host in servers}
         record = self._record(standing, used)

@@ -86,8 +86,8 @@ def _notes(record: Record, *, raised: bool) -> Iterator[str]:
         )
     for name in record.left_out:
         yield (
-            f"{name} was powered off and is no member any more: its old etcd must never meet clients again. Take its "
-            "disk out or wipe it before it gets power, then let it join anew"
+            f"{name} was powered off and is no member any more: its old etcd must never meet clients again. Unless it "
+            "is blank, take its disk out or wipe it before it gets power; then let it join anew"
         )
     if len(record.members) % 2 == 0:
         yield f"{len(record.members)} members tolerate no more losses than {len(record.members) - 1}: add one soon"

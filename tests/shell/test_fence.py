@@ -10,6 +10,7 @@ import pytest
 
 from k8sha.components.restore import PODS_OF_CGROUPS
 from k8sha.etcd.fence import IN_PODS, RUNNING, ended
+from k8sha.etcd.present import HARMFUL
 
 APART = ("unshare", "--pid", "--fork", "--mount-proc")
 
@@ -59,6 +60,21 @@ def test_what_does_not_end_is_told() -> None:
     stubborn = ended().replace("-KILL", "-CONT").replace("300", "3")
     exit, told = run(stubborn)
     assert (exit, told) == (1, "does not end: LIVING kube-scheduler\n")
+
+
+def test_a_host_is_blank_where_nothing_runs_and_nothing_is_left(tmp_path: Path) -> None:
+    text = HARMFUL.replace("/etc/kubernetes", f"{tmp_path}/kubernetes").replace("/var/lib", f"{tmp_path}/lib")
+    _, told = run(text)
+    assert told == "kube-scheduler runs\n"
+    for place in ("kubernetes/manifests/kube-apiserver.yaml", "kubernetes/kubelet.conf", "lib/etcd/member/wal"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text("")
+    assert run(text)[1].splitlines() == [
+        f"{tmp_path}/kubernetes/kubelet.conf is there",
+        f"{tmp_path}/kubernetes/manifests/kube-apiserver.yaml is there",
+        f"{tmp_path}/lib/etcd/member is there",
+        "kube-scheduler runs",
+    ]
 
 
 SLICE = "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{uid}.slice/cri-containerd-2dbc.scope"

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from k8sha.etcd.fence import FENCED, MANIFESTS
+from k8sha.etcd.fence import CONTROLLERS, FENCED, MANIFESTS
+from k8sha.etcd.present import Manifests
 from k8sha.etcd.sealing import KeysUsed, archived_keys
 from k8sha.policies.encryption import _config
 
@@ -91,6 +92,23 @@ def test_a_host_without_an_api_server_says_so(tmp_path: Path, shell: str) -> Non
     text = KeysUsed().probe().replace("/etc/kubernetes", str(tmp_path))
     done = subprocess.run([*SHELLS[shell], "-eu", "-c", text], check=True, capture_output=True)
     assert KeysUsed().read(done.stdout) == KeysUsed.Seen(False, False, frozenset())
+
+
+@pytest.mark.parametrize("shell", KINDS)
+def test_manifests_are_there_where_they_run_or_wait_and_not_where_they_are_empty(tmp_path: Path, shell: str) -> None:
+    def lacking() -> str:
+        text = Manifests(stacked=True).probe().replace("/etc/kubernetes", str(tmp_path))
+        done = subprocess.run([*SHELLS[shell], "-eu", "-c", text], check=True, capture_output=True, text=True)
+        return done.stdout
+
+    assert lacking().split() == [f"{name}.yaml" for name in ("kube-apiserver", *CONTROLLERS, "etcd")]
+    for folder, *names in (("manifests", "etcd", "kube-apiserver"), ("k8sha-fenced", *CONTROLLERS)):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / f"{name}.yaml").write_text("kind: Pod")
+    assert lacking() == ""
+    (tmp_path / "manifests/etcd.yaml").write_text("")
+    assert lacking() == "etcd.yaml\n"
 
 
 def test_an_archive_may_have_no_keys_or_none_that_can_be_read(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from k8sha.etcd.access import Access
 from k8sha.etcd.agreed import Agreed
 from k8sha.etcd.data import Exchanged, Judgement, KeptDeleted, Prepared, Proven, PutBack
 from k8sha.etcd.fence import CONTROLLERS, Begun, Fenced, StaticPods, UnitFenced, UnitRuns
+from k8sha.etcd.present import Manifests
 from k8sha.etcd.record import Closed, Forgotten, Record, Written
 from k8sha.etcd.sealing import KeysUsed
 from k8sha.etcd.standing import LastSeen, Looked
@@ -52,6 +53,8 @@ RESTORE_SAMPLES: dict[str, Resource] = {
     "restore-last-seen": LastSeen(OWN),
     "restore-looked": Looked(STACKED),
     "restore-looked-own": Looked(OWN),
+    "restore-manifests": Manifests(stacked=True),
+    "restore-manifests-own": Manifests(stacked=False),
     "restore-no-phantoms": NoPhantoms("worker-1"),
     "restore-prepared": Prepared(RECORD, "master-1", "https://192.168.56.10:2380"),
     "restore-proven": Proven("0a1b2c3d", "ab" * 32),

@@ -19,6 +19,7 @@ from k8sha.etcd.access import Access
 from k8sha.etcd.agreed import Agreed
 from k8sha.etcd.data import Exchanged, KeptDeleted, Prepared, PutBack
 from k8sha.etcd.fence import UnitFenced, UnitRuns
+from k8sha.etcd.present import HARMFUL
 from k8sha.etcd.record import WEEK, Closed, Forgotten, Record, Written, bump_for
 from k8sha.etcd.refusals import no_room
 from k8sha.etcd.restored import Restored
@@ -148,6 +149,8 @@ class Member:
         if text == FACTS:
             return f"hostname {self._host.name}"
         access = Access(stacked=False)
+        if text == HARMFUL:
+            return "" if self.stranger else "/var/lib/etcd/member is there\n4711 etcd runs\n"
         if text == Looked(access).probe():
             return self._look()
         fixed: dict[str, Callable[[], str]] = {
@@ -629,7 +632,8 @@ def test_who_cannot_be_reached_must_be_off_and_is_left_out_then(tmp_path: Path) 
     path = snapshot(tmp_path / "s.db")
     with pytest.raises(PreflightError, match=r"m2: can't be reached .* powered_off"):
         lab.restore(path)
-    with pytest.raises(PreflightError, match="m3: is said to be powered off, and lets us in"):
+    said = r"m3: is said to be powered off, and lets us in \(/var/lib/etcd/member is there\)"
+    with pytest.raises(PreflightError, match=said):
         lab.restore(path, [lab.members[1].host, lab.members[2].host])
     with pytest.raises(ConfigError, match="is no host of this cluster"):
         lab.restore(path, [Lab.of(5).members[4].host])
@@ -638,6 +642,17 @@ def test_who_cannot_be_reached_must_be_off_and_is_left_out_then(tmp_path: Path) 
     assert (done.members, done.left_out) == (("m1", "m3"), ("m2",))
     assert "m2 was powered off and is no member any more" in str(done)
     assert "2 members tolerate no more losses" in str(done)
+
+
+def test_a_blank_host_may_be_left_out_and_stay_on(tmp_path: Path) -> None:
+    lab = Lab.of(3)
+    lab.members[2].stranger = True
+    off = [lab.members[2].host]
+    done = lab.restore(snapshot(tmp_path / "s.db"), off)
+    assert (done.members, done.left_out) == (("m1", "m2"), ("m3",))
+    assert "m3" not in {name for name, _ in lab.journal}
+    lab.etcd().accept(powered_off=off)
+    assert "m3" not in {name for name, _ in lab.journal}
 
 
 def test_a_stacked_etcd_is_restored_through_its_control_plane(tmp_path: Path) -> None:

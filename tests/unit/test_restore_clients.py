@@ -18,9 +18,11 @@ from k8sha.etcd.access import Access
 from k8sha.etcd.fence import StaticPods
 from k8sha.etcd.given import Given, given
 from k8sha.etcd.members import Members, Whole
+from k8sha.etcd.present import Manifests
 from k8sha.etcd.restore import restore
 from k8sha.etcd.restored import Restored
 from k8sha.etcd.sealing import KeysUsed
+from k8sha.etcd.standing import Looked
 from k8sha.events import ignore
 from k8sha.facts import FACTS
 from k8sha.hosts.host import Host
@@ -40,6 +42,7 @@ class Server:
     dies_at: str = ""
     fenced: bool = False
     keys: str = "serves"
+    lacks: str = ""
     open: dict[str, str] = field(factory=dict)
     host: Host = field(init=False)
 
@@ -82,6 +85,8 @@ class Server:
             return f"hostname {self.name}"
         if text == KeysUsed().probe():
             return self.keys
+        if text == Manifests(stacked=False).probe():
+            return self.lacks
         mark = "started-" + text.partition("/open/started-")[2][:8]
         if "running()" in text:
             return "" if mark in self.open or (self.fenced and "fencing" in self.open) else "4711 kube-apiserver"
@@ -157,6 +162,63 @@ def test_what_an_earlier_restore_left_on_a_master_lets_nobody_past_the_fence(tmp
     servers[0].open = {"fencing": "", "started-00000000": "{}"}
     restored(lab, servers, snapshot(tmp_path / "s.db"))
     assert ("s1", "stop API server") in lab.journal
+
+
+ALL = "kube-apiserver.yaml\nkube-controller-manager.yaml\nkube-scheduler.yaml\n"
+
+
+@pytest.mark.parametrize(
+    ("lacks", "said"),
+    [
+        (ALL, r"s2: has no manifest of a control plane: it is no master any more.*powered_off=\[s2\]"),
+        ("kube-scheduler.yaml\n", r"s2: has no kube-scheduler.yaml, in .*/manifests or in .*docs/diagnose.md"),
+    ],
+)
+@pytest.mark.parametrize("at", ["", "start"])
+def test_what_could_not_start_again_is_not_stopped(lacks: str, said: str, at: str, tmp_path: Path) -> None:
+    """Nor is anything begun that an earlier run has stopped already: what is missing is told first."""
+    lab, servers = both(tmp_path)
+    path = snapshot(tmp_path / "s.db")
+    if at:
+        lab.members[1].dies_at = at
+        with pytest.raises(ApplyError):
+            restored(lab, servers, path)
+    servers[1].lacks = lacks
+    before = len(lab.journal)
+    with pytest.raises(PreflightError, match=said):
+        restored(lab, servers, path)
+    assert len(lab.journal) == before
+    servers[1].lacks = ""
+    restored(lab, servers, path)
+    assert not any(server.fenced or server.open for server in servers)
+
+
+def test_a_member_without_its_manifest_is_told_before_anything_is_brought(tmp_path: Path) -> None:
+    """Its data may be there, and its image: all but what would start it again."""
+    path = snapshot(tmp_path / "s.db")
+    access, done = Access(stacked=True), []
+
+    def host(last: int) -> Host:
+        texts = {
+            FACTS: f"hostname m{last}",
+            Looked(access).probe(): f"free {1 << 34}",
+            KeysUsed().probe(): "serves",
+            Manifests(stacked=True).probe(): "etcd.yaml" if last == 3 else "",
+        }
+
+        def answer(program: Program) -> Iterator[Frame]:
+            done.extend(program.applies)
+            yield Saw(tuple((0, texts[snippet.text].encode(), b"") for snippet in program.probes))
+            yield End()
+
+        return Host(f"m{last}", f"192.168.56.1{last}", ssh=Fake(answer))
+
+    members = Members(access=access, hosts=tuple(map(host, (1, 2, 3))))
+    with pytest.raises(
+        PreflightError, match=r"^m3: has no etcd\.yaml, in /etc/kubernetes/manifests or in .*k8sha-fenced"
+    ):
+        restore(members, path, listen=ignore)
+    assert done == []
 
 
 KEYS = {"11": "secretbox-1", "22": "secretbox-2"}
