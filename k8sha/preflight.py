@@ -158,22 +158,31 @@ def _kernel(release: str, version: Version, kubeadm_checks: bool) -> str:
     return ""
 
 
-def host_problems(hosts: Collection[Host], *, skip: Collection[str] = ()) -> Iterator[Problem]:
-    """What facts show to be wrong between hosts, and with their addresses. The hosts are connected."""
-    yield from unfinished_restores(hosts)
+def host_problems(
+    hosts: Collection[Host], *, skip: Collection[str] = (), members: Collection[Host] = ()
+) -> Iterator[Problem]:
+    """What facts show to be wrong between hosts, and with their addresses. The hosts are connected, and so are the
+    ``members`` of an etcd of which they are clients."""
+    yield from unfinished_restores(hosts, members)
     for name, problem in _between(tuple(hosts)):
         if name not in skip:
             yield problem
 
 
-def unfinished_restores(hosts: Iterable[Host]) -> Iterator[Problem]:
+def unfinished_restores(hosts: Iterable[Host], members: Collection[Host] = ()) -> Iterator[Problem]:
     """Hosts on which a restore, or taking one back, is half-way: whoever starts what it has stopped, or takes what it
     has moved for missing, makes two clusters of one. So does whoever starts a member alone that was stopped for itself,
     and there is no restore to be called again there, nor to be taken back. The hosts are connected."""
     for host in hosts:
-        if host.facts.restore:
+        if host.facts.restore and members and not any(each.facts.restore for each in members):
+            cause = f"a restore that is over on etcd's own hosts was not ended here ({host.facts.restore} is there)"
+            yield Problem(host.name, cause, "accept() starts what it has left stopped, and ends it; then install()")
+        elif host.facts.restore:
             cause = f"a restore of etcd is half-way ({host.facts.restore} is there)"
             yield Problem(host.name, cause, "call the same restore() again, or undo(); then install()")
+        elif host.facts.fenced and members:
+            cause = f"what a restore has moved to {host.facts.fenced} was not moved back, and none is open"
+            yield Problem(host.name, cause, "move it to /etc/kubernetes/manifests; then install()")
         elif host.facts.fenced:
             cause = (
                 f"etcd is stopped here, by a rejoin() that was cut off or an undo() that had no data for it "

@@ -70,7 +70,7 @@ def control_plane_checks(plane: ControlPlane) -> Iterator[Check]:
     if plane.etcd.stacked:  # one on its own hosts is a component of its own
         yield from plane.etcd.checks()
     else:
-        yield unfinished_check(plane.hosts, "any master")
+        yield unfinished_check(plane.hosts, "any master", members=plane.etcd.hosts)
     yield Check(f"no certificate ends within {EXPIRY_DAYS} days", lambda: _certificates(plane.hosts))
     yield Check("CoreDNS runs, and resolves the kubernetes Service from every master", lambda: _dns(api, plane.hosts))
 

@@ -248,7 +248,7 @@ class ControlPlane(Component):
         yield from node_problems(
             self.hosts, role="master", version=self.version, source=self.source, settings=self.settings
         )
-        yield from host_problems(self.hosts, skip=self.settings.skip_requirements)
+        yield from host_problems(self.hosts, skip=self.settings.skip_requirements, members=self.needs)
         yield from strangers(self.hosts)
         yield from link_problems(self.cluster, self.hosts, skip=self.settings.skip_requirements)
         for policy in self.policies:

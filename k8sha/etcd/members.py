@@ -68,9 +68,11 @@ class Members:
         return tuple(host for host in (self.hosts if self.access.stacked else self.clients) if host in alive)
 
     def over(self, name: str, alive: tuple[Host, ...]) -> Stages:
-        """Nothing is open on any host any more. Members come last: what is open there is what a run goes on with."""
+        """Nothing is open on any host any more. Members come last: what is open there is what a run goes on with. A
+        client that was off while the others were started has to be started here."""
         if clients := self.clients_in(alive):
-            yield Stage("over on API servers' hosts", {host: (Closed(name),) for host in clients})
+            rest = () if self.apart is None else (self.apart(True),)
+            yield Stage("over on API servers' hosts", {host: (*rest, Closed(name)) for host in clients})
         yield Stage("over", {host: (Closed(name),) for host in self.hosts if host in alive})
 
     def fence(self, until: str, mark: str) -> Resource:

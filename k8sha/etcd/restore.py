@@ -25,7 +25,7 @@ from k8sha.etcd.record import Forgotten, Record, Written, bump_for
 from k8sha.etcd.refusals import foreign, no_room, not_raised, too_old
 from k8sha.etcd.restored import Restored, restored_notes
 from k8sha.etcd.sealing import KeysUsed, key_notes, unreadable
-from k8sha.etcd.serving import Progress, is_in_place, serve
+from k8sha.etcd.serving import Progress, is_in_place, refuse_accepted, serve
 from k8sha.etcd.snapshot import SnapshotFacts
 from k8sha.etcd.standing import LastSeen, Looked, Standing
 from k8sha.etcd.tools import EtcdTools
@@ -199,6 +199,7 @@ class _Restore:
             problem = self._other(record, host, urls, len(found))
             if problem is not None:
                 raise PreflightError([problem])
+            refuse_accepted(record, standing)
             if is_in_place(record, standing):
                 self._refuse_stale(record, standing)
             return record

@@ -17,7 +17,7 @@ from k8sha.etcd.standing import LastSeen, Standing
 from k8sha.hosts.host import Host
 from k8sha.stage import Stage
 
-__all__ = ["Progress", "finished", "is_in_place", "serve"]
+__all__ = ["Progress", "finished", "is_in_place", "refuse_accepted", "serve"]
 
 
 @define(eq=False)
@@ -103,9 +103,14 @@ def finished(members: Members, standing: Mapping[Host, Standing], alive: tuple[H
             raise PreflightError(
                 [Problem(host.name, f"the restore {record.id} is being undone here", "run undo() again")]
             )
-        if not is_in_place(record, standing):
+        over = _accepted_on(record, standing)
+        if not is_in_place(record, {each: seen for each, seen in standing.items() if each not in over}):
             cause = f"the restore {record.id} from {record.source} is half-way here"
-            raise PreflightError([Problem(host.name, cause, "run restore() with that snapshot again, or undo()")])
+            remedy = "run restore() with that snapshot again, or undo()"
+            if over:
+                cause += f", and over on {', '.join(each.name for each in over)}"
+                remedy = "what this host has is of before it: make the machine anew, and replace() it"
+            raise PreflightError([Problem(host.name, cause, remedy)])
         if any(name == record.id for each in standing.values() for name, _ in each.closed):
             yield from members.over(record.id, alive)
         else:
@@ -113,6 +118,30 @@ def finished(members: Members, standing: Mapping[Host, Standing], alive: tuple[H
             rest = tuple(host for host in alive if host not in members.hosts)  # no host that has joined nothing yet
             yield from serve(members, hosts, (*hosts, *rest), Progress(record))
         return
+
+
+def _accepted_on(record: Record, standing: Mapping[Host, Standing]) -> tuple[Host, ...]:
+    """Members' hosts that serve and know nothing of a restore that is open elsewhere: there it is over and accepted,
+    for on every one of them its record was written before the first was stopped."""
+    names, known = {name for name, _ in record.members}, {record.id, f"{record.id}-undone"}
+    return tuple(
+        host
+        for host, each in standing.items()
+        if (each.name or host.name) in names
+        and each.revision
+        and not each.marks
+        and each.record != record
+        and not known & {name for name, _ in each.closed}
+    )
+
+
+def refuse_accepted(record: Record, standing: Mapping[Host, Standing]) -> None:
+    """Raises PreflightError where the rest of a restore that is open is over and accepted: to go on with it, or to take
+    it back, would cost what the others have served since."""
+    if over := _accepted_on(record, standing):
+        left = ", ".join(host.name for host, each in standing.items() if each.record == record and each.marks)
+        cause = f"the restore {record.id} is over on {', '.join(host.name for host in over)}, and was never ended here"
+        raise PreflightError([Problem(left, cause, "accept() ends it here as well")])
 
 
 def _members_of(record: Record, standing: Mapping[Host, Standing]) -> tuple[Host, ...]:

@@ -14,9 +14,9 @@ from k8sha.etcd.access import DATA
 from k8sha.etcd.data import KeptDeleted, PutBack
 from k8sha.etcd.fence import Begun, Fenced
 from k8sha.etcd.members import Members, Whole, reached
-from k8sha.etcd.record import OPEN, PLACE, Forgotten, Record
+from k8sha.etcd.record import OPEN, PLACE, Closed, Forgotten, Record
 from k8sha.etcd.restored import absent_notes
-from k8sha.etcd.serving import finished
+from k8sha.etcd.serving import finished, refuse_accepted
 from k8sha.etcd.standing import Looked, Standing
 from k8sha.events import Listener
 from k8sha.hosts.host import Host
@@ -156,13 +156,19 @@ def undo(members: Members, *, powered_off: Iterable[Host] = (), listen: Listener
 def accept(members: Members, *, powered_off: Iterable[Host] = (), listen: Listener) -> Report:
     """See :meth:`k8sha.EtcdCluster.accept`."""
     alive = reached((*members.hosts, *members.others), tuple(powered_off))
-    hosts = tuple(host for host in members.hosts if host in alive)
+    hosts, clients = tuple(host for host in members.hosts if host in alive), members.clients_in(alive)
 
     def stages() -> Stages:
         looked = Looked(members.access)
-        outcome = yield Stage("what there is", {host: (looked,) for host in hosts})
-        standing = {host: Standing.parse(outcome.of(host.name, looked.key)) for host in hosts}
+        outcome = yield Stage("what there is", {host: (looked,) for host in (*hosts, *clients)})
+        every = {host: Standing.parse(outcome.of(host.name, looked.key)) for host in (*hosts, *clients)}
+        standing = {host: every[host] for host in hosts}
         yield from finished(members, standing, alive)
+        left = [host for host in clients if every[host].marks]
+        if left and members.apart is not None and not any(each.marks for each in standing.values()):
+            # These were off while the others came to the end: nothing is open but here, and nothing else starts them.
+            rest = (members.apart(True), Closed("accepted"))
+            yield Stage("API servers that were left stopped", dict.fromkeys(left, rest))
         yield Stage("kept data", {host: (KeptDeleted(),) for host in alive})
 
     return carry_out("etcd restore", stages(), alive, listen, what="deletes what a restore kept")
@@ -222,7 +228,10 @@ def _record(standing: dict[Host, Standing]) -> tuple[Record, bool]:
         names = ", ".join(sorted(found))
         raise PreflightError([Problem("etcd", f"restores are half-way here that differ: {names}", "look at the hosts")])
     if found:
-        return next(iter(found.values())), True
+        (one,) = found.values()
+        if not any("undoing" in each.marks for each in standing.values()):
+            refuse_accepted(one, standing)
+        return one, True
     if begun:
         return begun[0], False
     record = _closed(standing)

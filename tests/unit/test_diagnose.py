@@ -404,7 +404,7 @@ def test_whatever_is_printed_is_read_without_an_error(garbage: str) -> None:
     causes(Symptoms((host,), vip=VIP))
 
 
-@pytest.mark.parametrize(("restore", "said"), [("", "plane.etcd.rejoin(master-2)"), ("is half-way", "take it back")])
+@pytest.mark.parametrize(("restore", "said"), [("", "plane.etcd.rejoin(master-2)"), ("is half-way", "or its undoing")])
 def test_manifests_that_were_moved_away_come_back_by_what_moved_them(restore: str, said: str) -> None:
     hosts = healthy()
     lost = ("/etc/kubernetes/manifests/etcd.yaml",)
@@ -412,6 +412,19 @@ def test_manifests_that_were_moved_away_come_back_by_what_moved_them(restore: st
     every = Symptoms(tuple(hosts.values()), endpoint=f"{VIP}:6443", vip=VIP)
     (found,) = (each for each in causes(every) if each.cause == "files of its control plane are missing")
     assert said in found.remedy
+
+
+def test_a_restore_that_is_over_on_etcds_own_hosts_is_not_to_be_called_again() -> None:
+    hosts = healthy()
+    hosts["master-3"] = evolve(hosts["master-3"], restore="a restore is half-way")
+    for own, said in (
+        ("", "accept() starts what it has left"),
+        ("is half-way", "run restore() with that snapshot again"),
+    ):
+        hosts["etcd-1"] = HostSymptoms("etcd-1", "etcd", units={"etcd": RUNS}, etcd=MEMBER, restore=own)
+        every = Symptoms(tuple(hosts.values()), endpoint=f"{VIP}:6443", vip=VIP)
+        (found,) = (each for each in causes(every) if each.where == "master-3" and "half-way" in each.cause)
+        assert said in found.remedy
 
 
 def test_a_part_that_hangs_hides_nothing_else() -> None:

@@ -409,6 +409,19 @@ def test_nothing_is_installed_while_a_restore_is_half_way() -> None:
     assert any("half-way" in str(problem) for problem in member_problems(hosts, EtcdSettings()))
 
 
+def test_a_restore_that_is_over_on_etcds_own_hosts_is_accepted_where_it_was_not_ended() -> None:
+    """Called again it would restore again, and there is a restore to be taken back."""
+    left = node("master-1", 10, restore="/var/lib/k8sha/restore/open/fencing")
+    (told,) = causes(left, skip=NAMES, members=[node("etcd-1", 20), node("etcd-2", 21)])
+    assert told.startswith("master-1: a restore that is over on etcd's own hosts was not ended here")
+    assert "accept()" in told
+    open_there = node("etcd-2", 21, restore="/var/lib/k8sha/restore/open/exchanged")
+    (told,) = causes(left, skip=NAMES, members=[node("etcd-1", 20), open_there])
+    assert "half-way" in told
+    (told,) = causes(node("master-1", 10, fenced="/etc/k8sha-fenced"), skip=NAMES, members=[node("etcd-1", 20)])
+    assert told.endswith("move it to /etc/kubernetes/manifests; then install()")
+
+
 def test_a_member_that_was_stopped_for_itself_is_no_restore_to_be_taken_back() -> None:
     """An ``undo()`` there would take back the last one that came to its end."""
     folder = "/etc/kubernetes/k8sha-fenced"

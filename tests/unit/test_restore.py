@@ -196,9 +196,8 @@ class Member:
         lines = [f"free {self.free}"]
         if self._record():
             lines.append(f"record {self._record()}")
-        lines += [
-            f"mark {mark}" for mark, did in (("fencing", "fence"), ("exchanged", "exchange")) if did in self.state
-        ]
+        marks = (("fencing", "fence"), ("exchanged", "exchange"), ("undoing", "reopen"))
+        lines += [f"mark {mark}" for mark, did in marks if did in self.state]
         lines += [f"closed {name} {record}" for name, record in self.closed.items()]
         lines += [f"kept {id}" for id in sorted(self.kept)]
         if "fence" not in self.state or "start" in self.state:
@@ -478,6 +477,43 @@ def test_a_member_that_died_since_is_done_without_where_the_others_are_a_quorum(
     assert lab.journal[before:] == [(name, did) for did in ("close", "delete") for name in ("m1", "m2")]
 
 
+def test_a_member_that_comes_back_after_the_others_were_accepted_is_ended_by_accept_alone(tmp_path: Path) -> None:
+    """What the others have served since is in no snapshot, and there is no data of before to go back to."""
+    lab, path = Lab.of(3), snapshot(tmp_path / "s.db")
+    left_open(lab, path)
+    back, lab.members[2] = lab.members[2], Member(3, lab.journal, away=True)
+    lab.etcd().accept(powered_off=[lab.members[2].host])
+    lab.members[2] = back
+    for member in lab.members[:2]:
+        member.state["start"] = ""  # it runs, for all that is forgotten
+    before = len(lab.journal)
+    for verb in (lambda: lab.restore(path), lab.etcd().undo):
+        with pytest.raises(
+            PreflightError, match=r"m3: the restore .* is over on m1, m2, and .* accept\(\) ends it here"
+        ):
+            verb()
+    assert len(lab.journal) == before
+    exchanged = back.state.pop("exchange")
+    with pytest.raises(PreflightError, match=r"m3: .* half-way here, and over on m1, m2 .*make the machine anew"):
+        lab.etcd().accept()
+    assert len(lab.journal) == before
+    back.state["exchange"] = exchanged
+    lab.etcd().accept()
+    assert lab.journal[before:] == [("m3", "close"), ("m3", "delete")]
+    lab.restore(path)
+
+
+def test_an_undoing_that_has_not_come_to_every_host_goes_on(tmp_path: Path) -> None:
+    """Be it one that was wiped since and joined the restored cluster, and knows nothing of the restore either."""
+    lab = Lab.of(3)
+    lab.restore(snapshot(tmp_path / "s.db"))
+    new = lab.members[2]
+    new.closed, new.kept, new.stranger, new.dies_at = {}, set(), True, "reopen"
+    with pytest.raises(ApplyError):
+        lab.etcd().undo()
+    assert lab.etcd().undo().without == ("m3",)
+
+
 def test_what_is_half_way_is_not_accepted(tmp_path: Path) -> None:
     lab = Lab.of(3)
     lab.members[1].dies_at = "exchange"
@@ -508,6 +544,14 @@ def test_whoever_looks_is_told_of_a_restore_that_is_open(seen: str, said: str) -
         return
     with pytest.raises(NotYet, match=rf"m1: .*{said}.*; run restore\(\) with that snapshot again, or undo\(\)"):
         check.look()
+
+
+@pytest.mark.parametrize(("own", "said"), [("", r"accept\(\) starts what"), ("exchanged \n", r"run restore\(\) with")])
+def test_a_client_is_told_whether_the_restore_is_over_on_etcds_own_hosts(own: str, said: str) -> None:
+    client = Host("s1", "192.168.56.21", ssh=Fake(lambda program: _says(program, "fencing \n")))
+    etcd = Host("m1", "192.168.56.11", ssh=Fake(lambda program: _says(program, own)))
+    with pytest.raises(NotYet, match=f"s1: a restore is half-way.*{said}"):
+        unfinished_check([client], "any master", members=[etcd]).look()
 
 
 def _says(program: Program, seen: str) -> Iterator[Frame]:

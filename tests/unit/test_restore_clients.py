@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from attrs import define, evolve, field
 from k8sha.component import Stages
 from k8sha.errors import ApplyError, PreflightError
 from k8sha.etcd.access import Access
+from k8sha.etcd.data import KeptDeleted
 from k8sha.etcd.fence import StaticPods
 from k8sha.etcd.given import Given, given
 from k8sha.etcd.members import Members, Whole
@@ -23,6 +24,7 @@ from k8sha.etcd.restore import restore
 from k8sha.etcd.restored import Restored
 from k8sha.etcd.sealing import KeysUsed
 from k8sha.etcd.standing import Looked
+from k8sha.etcd.undo import accept
 from k8sha.events import ignore
 from k8sha.facts import FACTS
 from k8sha.hosts.host import Host
@@ -30,7 +32,7 @@ from k8sha.hosts.program import Began, Did, End, Frame, Program, Saw
 from k8sha.stage import Stage
 
 from .fake import Fake
-from .test_restore import SUMS, Lab, snapshot
+from .test_restore import SUMS, Gone, Lab, snapshot
 
 
 @define(eq=False)
@@ -85,6 +87,10 @@ class Server:
             return f"hostname {self.name}"
         if text == KeysUsed().probe():
             return self.keys
+        if text == Looked(Access(stacked=False)).probe():
+            return "\n".join(["free 0", *(f"mark {mark}" for mark in self.open if mark == "fencing")])
+        if text == KeptDeleted().probe():
+            return "\n".join(self.open)
         if text == Manifests(stacked=False).probe():
             return self.lacks
         mark = "started-" + text.partition("/open/started-")[2][:8]
@@ -102,23 +108,27 @@ def both(tmp_path: Path) -> tuple[Lab, list[Server]]:
     return lab, [Server(f"s{at}", lab.journal) for at in (1, 2, 3)]
 
 
-def restored(lab: Lab, servers: list[Server], path: Path) -> Restored:
+def served(lab: Lab, servers: list[Server]) -> Members:
     hosts = tuple(server.host for server in servers)
 
     def after(whole: Whole) -> Stages:
         yield Stage("API servers", {host: (StaticPods(("kube-apiserver",)),) for host in hosts if host in whole.alive})
         whole.absent(("worker-9",))
 
-    SUMS[0] = hashlib.sha256(path.read_bytes()).hexdigest()
-    members = Members(
+    return Members(
         access=Access(stacked=False),
         hosts=tuple(member.host for member in lab.members),
         others=hosts,
         clients=hosts,
         after=after,
+        apart=lambda served: StaticPods(("kube-apiserver",) if served else ()),
         owner="etcd:etcd",
     )
-    return restore(members, path, listen=ignore)
+
+
+def restored(lab: Lab, servers: list[Server], path: Path, off: Iterable[Host] = ()) -> Restored:
+    SUMS[0] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return restore(served(lab, servers), path, powered_off=off, listen=ignore)
 
 
 def test_they_stop_before_new_data_are_served_and_start_after(tmp_path: Path) -> None:
@@ -142,6 +152,32 @@ def test_dying_at_one_of_them_and_running_again_ends_right(at: str, tmp_path: Pa
     restored(lab, servers, path)
     assert not any(server.fenced or server.open for server in servers)
     assert len(lab.did("exchange")) == 3
+
+
+@pytest.mark.parametrize("at", ["", "close"])
+def test_one_that_was_off_while_the_others_came_to_the_end_is_started_by_accept(at: str, tmp_path: Path) -> None:
+    """Also where the others were not quite at the end. Nothing is restored for it, nor taken back."""
+    lab, servers = both(tmp_path)
+    path = snapshot(tmp_path / "s.db")
+    lab.members[1].dies_at = "start"
+    with pytest.raises(ApplyError):
+        restored(lab, servers, path)
+    late, here = servers[2], servers[2].host
+    late.host = Host(here.name, here.address, ssh=Gone())
+    if at:
+        lab.members[1].dies_at = at
+        with pytest.raises(ApplyError):
+            restored(lab, servers, path, [late.host])
+    else:
+        restored(lab, servers, path, [late.host])
+    late.host = Host(here.name, here.address, ssh=Fake(late.answer))
+    assert late.fenced
+    before = len(lab.journal)
+    accept(served(lab, servers), listen=ignore)
+    did = lab.journal[before:]
+    assert [what for name, what in did if name == "s3"] == ["start API server", "close API server"]
+    assert {what for name, what in did if name != "s3"} <= {"close", "delete"}
+    assert not any(server.fenced or server.open for server in servers)
 
 
 @pytest.mark.parametrize("at", ["fence", "exchange", "start", "close"])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from k8sha.components.diagnosis.findings import Finding, Rule, Symptoms
 from k8sha.components.diagnosis.symptoms import PARTS, HostSymptoms
 from k8sha.etcd.fence import FENCED
-from k8sha.etcd.unfinished import REMEDY
+from k8sha.etcd.unfinished import OVER, REMEDY
 
 __all__ = ["CLUSTER_RULES"]
 
@@ -35,12 +35,14 @@ def _alarms(seen: Symptoms) -> Iterator[Finding]:
 
 def _restores(seen: Symptoms) -> Iterator[Finding]:
     """What such a restore has stopped stays stopped, and an undoing throws away what was written since."""
+    own = seen.of("etcd")
+    over = bool(own) and not any(host.restore for host in own)
     found: dict[str, list[str]] = {}
     for host in seen.read:
         if host.restore:
             found.setdefault(host.restore, []).append(host.name)
     for said, names in found.items():
-        yield Finding(38, ", ".join(names), said, (), REMEDY)
+        yield Finding(38, ", ".join(names), said, (), OVER if over else REMEDY)
 
 
 def _members(seen: Symptoms) -> tuple[HostSymptoms, ...]:
@@ -126,18 +128,18 @@ def _servers(seen: Symptoms) -> Iterator[Finding]:
         if host.state in ("", "none"):
             continue
         if host.state == "partial" and host.missing:
-            moved = (
-                "a restore has moved some away: finish it or take it back"
-                if host.restore
-                else f"where they are in {FENCED}, plane.etcd.rejoin({host.name}) puts them back"
-            )
+            back = f"plane.etcd.rejoin({host.name}) puts them back"
+            if host.restore:
+                back = "the end of the restore that is open does, or its undoing"
+            elif seen.of("etcd"):
+                back = "move them back"
             yield Finding(
                 102,
                 host.name,
                 "files of its control plane are missing",
                 host.missing,
-                f"{moved}; else put them back, or have kubeadm make them anew (docs/diagnose.md); if the data are lost "
-                "as well, replace() the master by a blank host",
+                f"where they are in {FENCED}, {back}; else put them back, or have kubeadm make them anew "
+                "(docs/diagnose.md); if the data are lost as well, replace() the master by a blank host",
             )
         if host.api not in ("ok", ""):
             container = host.containers.get("kube-apiserver", "")
