@@ -104,11 +104,11 @@ def finished(members: Members, standing: Mapping[Host, Standing], alive: tuple[H
                 [Problem(host.name, f"the restore {record.id} is being undone here", "run undo() again")]
             )
         over = _accepted_on(record, standing)
-        if not is_in_place(record, {each: seen for each, seen in standing.items() if each not in over}):
+        if not is_in_place(record, {one: seen for one, seen in standing.items() if one not in over}):
             cause = f"the restore {record.id} from {record.source} is half-way here"
             remedy = "run restore() with that snapshot again, or undo()"
             if over:
-                cause += f", and over on {', '.join(each.name for each in over)}"
+                cause += f", and over on {', '.join(one.name for one in over)}"
                 remedy = "what this host has is of before it: make the machine anew, and replace() it"
             raise PreflightError([Problem(host.name, cause, remedy)])
         if any(name == record.id for each in standing.values() for name, _ in each.closed):
