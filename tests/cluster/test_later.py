@@ -1,6 +1,6 @@
 """What is asked for later, of a cluster that runs: another name for the API, another argument of its servers, settings
-that stay as they are; and a restore while machines are off. Figures are logged: ``-o log_cli=true
--o log_cli_level=INFO``.
+that stay as they are; certificates renewed; and a restore while machines are off, or blank. Figures are logged:
+``-o log_cli=true -o log_cli_level=INFO``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,18 @@ import pytest
 from attrs import evolve
 
 from acceptance.vagrant import Lab
-from k8sha import Cluster, ClusterSettings, ControlPlane, Folder, Host, LoadBalancer, VerifyError, Workers
+from k8sha import (
+    Cluster,
+    ClusterSettings,
+    ControlPlane,
+    Folder,
+    Host,
+    LoadBalancer,
+    PreflightError,
+    VerifyError,
+    Workers,
+)
+from k8sha.etcd.certificates import RENEWAL
 from k8sha.kube import Json
 
 from .conftest import whole
@@ -55,10 +66,12 @@ def timed(what: str) -> Iterator[None]:
     log.info("%s: %.1f s, load %.1f", what, time.monotonic() - began, os.getloadavg()[0])
 
 
+def shown(host: Host) -> str:
+    return f"openssl s_client -connect {host.address}:6443 </dev/null 2>/dev/null"
+
+
 def served(host: Host) -> str:
-    shown = f"openssl s_client -connect {host.address}:6443 </dev/null 2>/dev/null"
-    text = f"{shown} | openssl x509 -noout -ext subjectAltName"
-    return host.read(text)[0][1].decode()
+    return host.read(f"{shown(host)} | openssl x509 -noout -ext subjectAltName")[0][1].decode()
 
 
 def test_another_name_and_another_argument_reach_every_master(cluster: Cluster, plane: ControlPlane) -> None:
@@ -102,6 +115,21 @@ def write(plane: ControlPlane, name: str) -> None:
             "data": {"a": "b"},
         }
     )
+
+
+def test_certificates_are_renewed_as_the_remedy_says(cluster: Cluster, plane: ControlPlane) -> None:
+    """What verify() names when they are about to end, word by word: the cluster is whole after it."""
+    host = plane.hosts[-1]
+    ends = "openssl x509 -noout -enddate -in /etc/kubernetes/pki/apiserver.crt"
+    before = host.read(ends)[0][1]
+    command = RENEWAL.partition(": ")[2]
+    with timed("certificates renewed"):
+        exit, out, err = host.execute(command, timeout=120)
+        assert exit == 0, (out, err)
+        whole(cluster, within=180)
+    assert host.read(ends)[0][1] != before
+    assert host.read(f"{shown(host)} | openssl x509 -noout -enddate")[0][1] == host.read(ends)[0][1]
+    assert not cluster.plan()
 
 
 def test_a_dead_worker_does_not_hold_a_restore_up(
@@ -154,3 +182,29 @@ def test_a_master_that_is_off_is_left_out_of_a_restore(
     cluster.install()  # the pod network of a machine that is new
     whole(cluster, within=300)
     assert not cluster.plan(), str(cluster.plan())
+
+
+def test_two_machines_made_anew_are_left_out_of_a_restore_while_they_are_on(
+    cluster: Cluster, plane: ControlPlane, lab: Lab, tmp_path: Path
+) -> None:
+    """The quorum is lost with two disks, and their machines are there again, blank, before anybody restores."""
+    workers = cluster.of(Workers)[0].hosts
+    blank = plane.hosts[1:]
+    write(plane, "kept-twice")
+    backup = plane.backup([Folder(tmp_path)])
+    for host in blank:
+        host.close()
+        lab.recreate(host.name)
+    plane.api.close()
+    with pytest.raises(PreflightError, match="has no manifest of a control plane"):
+        plane.restore(backup, workers=workers)
+    with timed("restored on the only master that is left"):
+        done = plane.restore(backup, workers=workers, powered_off=blank)
+    plane.api.close()
+    assert set(done.left_out) == {host.name for host in blank}
+    assert "kept-twice" in objects(plane)
+    with timed("both join anew"):
+        cluster.install()
+    whole(cluster, within=300)
+    assert not cluster.plan(), str(cluster.plan())
+    plane.accept(workers=workers)
