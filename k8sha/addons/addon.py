@@ -27,10 +27,11 @@ __all__ = ["Addon", "refused"]
 
 
 def refused(addon: str, error: KubeError) -> Iterator[Problem]:
-    """What an API server that answers will not do. One that is down is no problem: it may be so because of what this
-    very install mends, and the add-on's turn comes after that."""
-    if not passing(error):
-        yield Problem(addon, f"the API server refuses: {error}", "mend what it names, or k8sha's rights there")
+    """What an API server that answers will not do. One that is down, or does not let us in, is no problem: it may be so
+    because of what this very install mends (kubeadm gives admin.conf its rights last of all), and the add-on's turn
+    comes after that."""
+    if not passing(error) and error.status not in (401, 403):
+        yield Problem(addon, f"the API server refuses: {error}", "mend what it names")
 
 
 def _fields(given: Iterable[str]) -> frozenset[str]:

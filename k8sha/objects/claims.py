@@ -21,13 +21,13 @@ _IN_NO_NAMESPACE = frozenset(
 
 @frozen(order=True)
 class NodePort:
-    """A port of every node, which one Service can have for each protocol."""
+    """A port of every node, which one Service can have: the API server keeps no two for one number, whatever the
+    protocol (two ports of one Service may share it)."""
 
     number: int
-    protocol: str = "TCP"
 
     def __str__(self) -> str:
-        return f"node port {self.number}" + (f"/{self.protocol}" if self.protocol != "TCP" else "")
+        return f"node port {self.number}"
 
 
 def node_ports(item: Json) -> set[NodePort]:
@@ -35,7 +35,7 @@ def node_ports(item: Json) -> set[NodePort]:
     if item["kind"] != "Service":
         return set()
     ports = (item.get("spec") or {}).get("ports") or ()
-    return {NodePort(port["nodePort"], port.get("protocol") or "TCP") for port in ports if port.get("nodePort")}
+    return {NodePort(port["nodePort"]) for port in ports if port.get("nodePort")}
 
 
 def no_texts(items: Iterable[Json], owner: str) -> Iterator[Problem]:
@@ -61,4 +61,4 @@ def claims(items: Iterable[Json], namespace: str, kinds: Mapping[tuple[str, str]
         ref = Ref.of(item)
         placed = ref.namespace or (ref.api_version, ref.kind) in known or ref.kind in _IN_NO_NAMESPACE
         yield ref if placed else evolve(ref, namespace=namespace)
-        yield from node_ports(item)
+        yield from sorted(node_ports(item))

@@ -168,6 +168,7 @@ class Removal(Step):
         delete_in_order(self.api, self.api.kinds(), going.items(), tell, patience=self.patience)
         if inventory.present:
             self.api.delete(inventory.path)
+        self.api.kinds(again=True)  # without the definitions that have gone: whoever looks next would ask for theirs
         results = tuple(
             Result(component, self.name, CLUSTER, str(ref), Status.CHANGED, _STAYS if ref in staying else _DELETED)
             for ref in sorted(there)

@@ -233,8 +233,9 @@ def test_a_node_port_that_another_service_has_is_refused_before_the_first_change
     ]
     assert server.store == before
     udp = service("n", "ours", 30080)
-    udp["spec"]["ports"][0]["protocol"] = "UDP"
-    objects(server, SPACE, service("n", "other", 30081), udp).install("Parts", ignore)
+    udp["spec"]["ports"][0]["protocol"] = "UDP"  # a number is given away once, whatever the protocol
+    with pytest.raises(PreflightError, match="asks for node port 30080"):
+        objects(server, SPACE, udp).plan("Parts", ignore)
 
 
 def test_a_node_port_that_nobody_has_is_asked_for_though_a_dry_run_says_that_it_is_taken() -> None:

@@ -186,6 +186,14 @@ def cascading() -> Cascading:
     return Cascading(lambda: "", Endpoint("192.168.56.100"))
 
 
+def test_kinds_are_asked_for_anew_once_definitions_have_gone(server: Server) -> None:
+    """Whoever looks next in the same process would ask for objects of a kind that is no more."""
+    objects(server, SPACE, config("one", a="1")).install("Parts", ignore)
+    Removal(name="removal", api=server, owner="parts").install("Parts", ignore)
+    last = max(at for at, call in enumerate(server.calls) if call.startswith("delete"))
+    assert "get /apis" in server.calls[last:]
+
+
 def test_a_namespace_that_left_the_manifest_stays_for_what_is_still_wanted_in_it(cascading: Cascading) -> None:
     """A chart of which somebody else is to keep the namespace: its claims and pods would go with it."""
     objects(cascading, SPACE, config("one", a="1"), config("two", a="1")).install("Parts", ignore)
