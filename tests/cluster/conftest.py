@@ -13,7 +13,7 @@ from attrs import evolve
 
 from acceptance.lab_cluster import kubernetes_cluster
 from acceptance.vagrant import Lab
-from k8sha import Bundle, Cluster, ControlPlane, VerifyError, Workers, wait_for
+from k8sha import Bundle, Cluster, ControlPlane, EtcdCluster, VerifyError, Workers, wait_for
 from k8sha.component import Component
 from k8sha.components.apiserver import ApiServerPolicy
 from k8sha.waiting import Check, NotYet
@@ -63,7 +63,7 @@ def with_policies(plain: Cluster, *policies: ApiServerPolicy) -> Cluster:
     return Cluster(*map(made, plain.components))
 
 
-def whole(cluster: Cluster, *, within: float = 120) -> None:
+def whole(cluster: Cluster | EtcdCluster, *, within: float = 120) -> None:
     """verify() finds nothing wrong within so many seconds."""
 
     def look() -> str:
