@@ -23,11 +23,12 @@ PKI = Access(stacked=False).pki
 RENEW_DAYS = 30
 """A certificate that ends within so many days is renewed; ``verify`` names it from then on."""
 RENEWAL = (
-    "run there, one master after the other (docs/diagnose.md): kubeadm certs renew all && crictl stop --timeout 30 "
-    "$(crictl ps -q --name '^(etcd|kube-apiserver|kube-controller-manager|kube-scheduler)$')"
+    "run there, one master after the other (docs/diagnose.md): kubeadm certs renew all && "
+    "pkill -x 'etcd|kube-apiserver|kube-controller|kube-scheduler'"
 )
 """What a person does about certificates that kubeadm has made: nothing here renews those. The kubelet starts again what
-was stopped; no program reads all of its certificates anew by itself."""
+has ended; no program reads all of its certificates anew by itself. The kernel cuts names of programs to 15 letters, and
+not every host has ``crictl``."""
 
 _AUTHORITY = f"""\
 if [ -s {PKI}/ca.crt ] && [ -s {PKI}/ca.key ] &&
