@@ -92,10 +92,13 @@ def reached(hosts: Iterable[Host], off: tuple[Host, ...]) -> tuple[Host, ...]:
     """The hosts that let us in, which must be all but those that are off. One of these that is blank does no more harm
     than one without power, and counts as off. Raises PreflightError otherwise."""
     hosts = tuple(hosts)
+    there: dict[Host, str] = {}
 
     def look(host: Host) -> K8shaError | None:
         try:
             host.connect()
+            if host in off:  # asked, for a link from before its power was cut looks as if it were there
+                there[host] = harmful(host)
         except K8shaError as error:
             return error
         return None
@@ -111,8 +114,8 @@ def reached(hosts: Iterable[Host], off: tuple[Host, ...]) -> tuple[Host, ...]:
             cause = f"can't be reached ({error.cause}), and what runs there may go on serving the old data"
             remedy = "bring it back; or cut its power, and say so with powered_off=[...]"
             problems.append(Problem(host.name, cause, remedy))
-        elif error is None and host in off and (there := harmful(host)):
-            cause = f"is said to be powered off, and lets us in ({there})"
+        elif there.get(host):
+            cause = f"is said to be powered off, and lets us in ({there[host]})"
             problems.append(Problem(host.name, cause, "do not name it; or turn it off, or make it blank"))
     if problems:
         raise PreflightError(problems)

@@ -699,6 +699,20 @@ def test_a_blank_host_may_be_left_out_and_stay_on(tmp_path: Path) -> None:
     assert "m3" not in {name for name, _ in lab.journal}
 
 
+def test_a_link_from_before_the_power_was_cut_is_no_sign_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The link is still there, and nobody answers through it: that host is off, as it was said."""
+    lab = Lab.of(3)
+
+    def silent(host: Host) -> str:
+        raise Unreachable(host.name, "the link was lost (no sign of life for 45 s)", "run again")
+
+    monkeypatch.setattr("k8sha.etcd.members.harmful", silent)
+    done = lab.restore(snapshot(tmp_path / "s.db"), [lab.members[2].host])
+    assert (done.members, done.left_out) == (("m1", "m2"), ("m3",))
+
+
 def test_a_stacked_etcd_is_restored_through_its_control_plane(tmp_path: Path) -> None:
     etcd = EtcdCluster([member.host for member in Lab.of(3).members], stacked=True)
     for verb in (lambda: etcd.restore(tmp_path / "s.db"), etcd.undo, etcd.accept):
