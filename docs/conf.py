@@ -30,6 +30,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(?!k8sha\.|Component\.|Addon\.).*"),
     # What stands behind public names and is nobody's to construct.
     (r"py:class", r"k8sha\.(hosts\.(link|program)|etcd\.(access|schedule)|loadbalancers\.keepalived)\..*"),
+    (r"py:class", r"k8sha\.objects\.(identity|claims)\..*"),
     (r"py:class", r"k8sha\.(cluster\.T|components\.masters\.MasterState|etcd\.age\.Stanza|.*\._\w+)"),
 ]
 
