@@ -51,7 +51,7 @@ class Component:
     @property
     def hosts(self) -> tuple[Host, ...]:
         """Every host that it touches or reads."""
-        raise NotImplementedError(type(self).__name__)
+        raise NotImplementedError(type(self).__name__)  # abstract: each kind has its own
 
     @property
     def needs(self) -> tuple[Host, ...]:

@@ -63,7 +63,7 @@ curl -sS --max-time 10 --cacert /etc/kubernetes/pki/ca.crt --cert {client} --key
 
     def judge(self, node: Json) -> Diff:
         """What is still wrong with the node."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: each subclass judges
 
 
 @frozen

@@ -137,6 +137,15 @@ def _pods_in(seen: bytes) -> set[_Pod]:
     }
 
 
+def _old_in(seen: bytes, id: str) -> Iterator[_Pod]:
+    """The pods of DaemonSets that are of before a restore, and do not end yet."""
+    return (pod for pod in _pods_in(seen) if pod.kind == "DaemonSet" and pod.mark != id and not pod.ends)
+
+
+def _gone(pods: Iterable[_Pod]) -> Diff:
+    return Diff(tuple(sorted(f"- {pod.namespace}/{pod.name} on {pod.node}" for pod in pods)))
+
+
 def _nodes_in(seen: bytes) -> dict[str, bool]:
     """Every node, and whether it is Ready."""
     return {name: ready == "True" for name, ready in _words(seen, "node", len(_NODE))}
@@ -223,8 +232,7 @@ class AgentsReplaced(Resource):
             return Diff.of(_SILENT)
         if not set(_nodes_in(seen)) - set(self.nodes):
             return Diff()
-        old = (pod for pod in _pods_in(seen) if pod.kind == "DaemonSet" and pod.mark != self.id and not pod.ends)
-        return Diff(tuple(sorted(f"- {pod.namespace}/{pod.name} on {pod.node}" for pod in old)))
+        return _gone(_old_in(seen, self.id))
 
     def apply(self) -> str:
         return f"""\
@@ -258,9 +266,7 @@ class AgentsOnDelete(Resource):
         if _SILENT.encode() in seen:
             return Diff.of(_SILENT)
         sets = {tuple(words) for words in _words(seen, "set", 2)}
-        old = (pod for pod in _pods_in(seen) if pod.kind == "DaemonSet" and pod.mark != self.id and not pod.ends)
-        of_them = (pod for pod in old if (pod.namespace, pod.owner) in sets)
-        return Diff(tuple(sorted(f"- {pod.namespace}/{pod.name} on {pod.node}" for pod in of_them)))
+        return _gone(pod for pod in _old_in(seen, self.id) if (pod.namespace, pod.owner) in sets)
 
     def apply(self) -> str:
         return f"""\
