@@ -20,6 +20,8 @@ NAMES = (
     "master-power-cut",
     "master-frozen",
     "etcd-leader-killed",
+    "etcd-member-killed",
+    "etcd-member-hung",
 )
 
 

@@ -3,9 +3,11 @@
 from .catalogue import balancer_faults, catalogue, master_frozen
 from .fault import Fault, Injected, Promise
 from .machine import Frozen, PowerCut
-from .process import ProxyHung, ProxyKilled, ProxyStopped
+from .process import EtcdHung, EtcdKilled, ProxyHung, ProxyKilled, ProxyStopped
 
 __all__ = [
+    "EtcdHung",
+    "EtcdKilled",
     "Fault",
     "Frozen",
     "Injected",

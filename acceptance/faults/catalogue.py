@@ -12,7 +12,7 @@ from __future__ import annotations
 from ..subject import Subject
 from .fault import Fault, Promise
 from .machine import Frozen, PowerCut
-from .process import ProxyHung, ProxyKilled, ProxyStopped
+from .process import EtcdHung, EtcdKilled, ProxyHung, ProxyKilled, ProxyStopped
 
 __all__ = ["balancer_faults", "catalogue", "master_frozen"]
 
@@ -24,6 +24,13 @@ CUT_WATCH = 5.0
 
 STALL = 2.0
 """Writes while etcd elects a leader: it is missed after 1 s to 2 s (its election timeout, etcd's default of 1 s)."""
+
+CUT_OFF = 5.5
+"""An API server without its etcd: it is asked every second, tells within 2 s or is given up then, and asked once more
+half a second later. Until then each new connection that it is given waits."""
+
+CUT_OFF_WATCH = 12.0
+"""A watch through it: its balancer closes it 5 s later, and client-go waits 0.8 s before it opens another one."""
 
 
 def balancer_faults() -> tuple[Fault, ...]:
@@ -96,5 +103,19 @@ def catalogue(subject: Subject) -> tuple[Fault, ...]:
             whom="leader",
             least=15.0,
             return_patience=240.0,
+        ),
+        EtcdKilled(
+            "etcd-member-killed",
+            "etcd's member killed",
+            "The leading member of etcd dies alone, its master alive: out of memory, a bug.",
+            Promise(outage=CUT_OFF, write_stall=stall, watch_gap=CUT_OFF_WATCH),
+            least=15.0,
+        ),
+        EtcdHung(
+            "etcd-member-hung",
+            "etcd's member hung",
+            "etcd's leading member answers nothing, its ports open and its master alive (SIGSTOP): a disk that blocks.",
+            Promise(outage=CUT_OFF, write_stall=stall, watch_gap=CUT_OFF_WATCH),
+            least=20.0,
         ),
     )

@@ -1,4 +1,5 @@
-"""The proxy's process on the balancer that holds the VIP: stopped, killed, hung. Only SSH is needed.
+"""One process alone, its machine alive: the proxy on the balancer that holds the VIP stopped, killed or hung; the
+leading member of etcd killed or hung. Only SSH is needed.
 
 Should this program die in between, the host heals itself: a timer there undoes the fault after ``most`` seconds and a
 minute.
@@ -20,7 +21,7 @@ from ..subject import Subject
 from .fault import Fault, Injected
 from .machine import choose
 
-__all__ = ["ProxyHung", "ProxyKilled", "ProxyStopped"]
+__all__ = ["EtcdHung", "EtcdKilled", "ProxyHung", "ProxyKilled", "ProxyStopped"]
 
 _TIMER = "k8sha-fault-heal"
 
@@ -36,15 +37,15 @@ def _do(host: Host, text: str) -> None:
 
 
 @frozen
-class _Proxy(Fault):
-    def missing(self, subject: Subject) -> str:
-        """See :meth:`Fault.missing`."""
-        return "" if len(subject.balancer_hosts) > 1 else "balancers that it may log in to"
-
+class _Process(Fault):
     @property
     @abstractmethod
     def sentence(self) -> str:
         """What was done, with ``{unit}`` and ``{host}``."""
+
+    @abstractmethod
+    def victim(self, subject: Subject, random: Random) -> tuple[Host, str]:
+        """The host that it hits, and the name of the process there, as :meth:`harm` takes it."""
 
     @abstractmethod
     def harm(self, unit: str) -> str:
@@ -57,8 +58,7 @@ class _Proxy(Fault):
     @contextmanager
     def inject(self, subject: Subject, random: Random) -> Iterator[Injected]:
         """See :meth:`Fault.inject`."""
-        unit = shlex.quote(subject.proxy_unit)
-        host = choose("holder", subject, random)
+        host, unit = self.victim(subject, random)
         heal = self.heal(unit)
         _do(host, _ARM.format(timer=_TIMER, seconds=int(self.most + 60), heal=shlex.quote(heal)))
         try:
@@ -69,17 +69,28 @@ class _Proxy(Fault):
 
 
 @frozen
+class _Proxy(_Process):
+    def missing(self, subject: Subject) -> str:
+        """See :meth:`Fault.missing`."""
+        return "" if len(subject.balancer_hosts) > 1 else "balancers that it may log in to"
+
+    def victim(self, subject: Subject, random: Random) -> tuple[Host, str]:
+        """The balancer that holds the VIP."""
+        return choose("holder", subject, random), shlex.quote(subject.proxy_unit)
+
+
+@frozen
 class ProxyStopped(_Proxy):
     """Somebody stops the proxy: an upgrade, a slip."""
 
     sentence = "{unit} was stopped on {host}, which held the VIP"
 
     def harm(self, unit: str) -> str:
-        """See :meth:`_Proxy.harm`."""
+        """See :meth:`_Process.harm`."""
         return f"systemctl stop {unit}"
 
     def heal(self, unit: str) -> str:
-        """See :meth:`_Proxy.heal`."""
+        """See :meth:`_Process.heal`."""
         return f"systemctl start {unit}"
 
 
@@ -90,11 +101,11 @@ class ProxyKilled(_Proxy):
     sentence = "every process of {unit} was killed on {host}, which held the VIP"
 
     def harm(self, unit: str) -> str:
-        """See :meth:`_Proxy.harm`."""
+        """See :meth:`_Process.harm`."""
         return f"systemctl kill --signal=KILL {unit}"
 
     def heal(self, unit: str) -> str:
-        """See :meth:`_Proxy.heal`."""
+        """See :meth:`_Process.heal`."""
         return f"systemctl reset-failed {unit}\nsystemctl start {unit}"
 
 
@@ -105,9 +116,57 @@ class ProxyHung(_Proxy):
     sentence = "every process of {unit} hung (SIGSTOP) on {host}, which held the VIP"
 
     def harm(self, unit: str) -> str:
-        """See :meth:`_Proxy.harm`."""
+        """See :meth:`_Process.harm`."""
         return f"systemctl kill --signal=STOP {unit}"
 
     def heal(self, unit: str) -> str:
-        """See :meth:`_Proxy.heal`."""
+        """See :meth:`_Process.heal`."""
         return f"systemctl kill --signal=CONT {unit}\nsystemctl start {unit}"
+
+
+# Whoever serves etcd's clients on this host: as a static pod or as a service, and no other etcd that may run there.
+_MEMBER = """\
+member=$(ss -Hltnp 'sport = :2379' | sed -n 's/.*pid=\\([0-9]*\\).*/\\1/p' | sort -u)"""
+
+
+@frozen
+class _Etcd(_Process):
+    def missing(self, subject: Subject) -> str:
+        """See :meth:`Fault.missing`."""
+        if subject.etcd is None:
+            return "etcd"
+        return "" if len(subject.etcd.hosts) > 2 else "three members of etcd, so that a majority is left"
+
+    def victim(self, subject: Subject, random: Random) -> tuple[Host, str]:
+        """The member that leads: all that losing another one costs, and an election."""
+        return subject.etcd_leader(), "etcd"
+
+
+@frozen
+class EtcdKilled(_Etcd):
+    """A member dies at once, its machine alive: out of memory, a bug. Kubelet or systemd brings it back."""
+
+    sentence = "{unit}'s member on {host}, which led, was killed"
+
+    def harm(self, unit: str) -> str:
+        """See :meth:`_Process.harm`."""
+        return f"{_MEMBER}\nkill -KILL $member"
+
+    def heal(self, unit: str) -> str:
+        """See :meth:`_Process.heal`."""
+        return ":"
+
+
+@frozen
+class EtcdHung(_Etcd):
+    """A member stops answering and does not end: its ports stay open, its connections too. A disk that blocks."""
+
+    sentence = "{unit}'s member on {host}, which led, hung (SIGSTOP)"
+
+    def harm(self, unit: str) -> str:
+        """See :meth:`_Process.harm`."""
+        return f"{_MEMBER}\nkill -STOP $member"
+
+    def heal(self, unit: str) -> str:
+        """See :meth:`_Process.heal`."""
+        return f'{_MEMBER}\nif [ -n "$member" ]; then kill -CONT $member; fi'

@@ -22,7 +22,7 @@ from acceptance.__main__ import NO_KUBERNETES, arguments, parser, status
 from acceptance.baseline import GuideBalancers, haproxy_cfg, keepalived_conf
 from acceptance.client import _header, what_failed
 from acceptance.facts import software, unavoidable
-from acceptance.faults import catalogue
+from acceptance.faults import Frozen, PowerCut, catalogue
 from acceptance.record import Step
 from acceptance.session import Options, Session
 from acceptance.standin import StandIns
@@ -157,12 +157,18 @@ def subject(*, power: bool, balancers: bool = True) -> Subject:
 def test_faults_are_offered_where_they_fit_and_name_what_is_missing_elsewhere() -> None:
     able = subject(power=True)
     missing = {fault.name: fault.missing(able) for fault in catalogue(able)}
-    assert {name for name, words in missing.items() if words} == {"etcd-leader-killed"}
-    assert "etcd" in missing["etcd-leader-killed"]
+    assert {name for name, words in missing.items() if words} == {
+        "etcd-leader-killed",
+        "etcd-member-killed",
+        "etcd-member-hung",
+    }
+    assert all("etcd" in words for words in missing.values() if words)
     powerless = subject(power=False)
     offered = [fault.name for fault in catalogue(powerless) if fault.fits(powerless)]
     assert offered == ["proxy-stopped", "proxy-killed", "proxy-hung"]
-    assert all("power" in fault.missing(powerless) for fault in catalogue(powerless) if not fault.fits(powerless))
+    machines = [fault for fault in catalogue(powerless) if isinstance(fault, Frozen | PowerCut)]
+    assert machines
+    assert all("power" in fault.missing(powerless) for fault in machines)
     bare = subject(power=False, balancers=False)
     assert not any(fault.fits(bare) for fault in catalogue(bare))
 
