@@ -63,6 +63,10 @@ class Component:
         """Components whose work it builds on: a cluster lists them before it."""
         return ()
 
+    def yields_to(self, other: Component) -> bool:
+        """Whether the early stages of another component, listed before it, go before its own."""
+        return False
+
     def problems(self) -> Iterator[Problem]:
         """What facts alone show to be wrong (the hosts are connected); looked at before the first change."""
         yield from ()

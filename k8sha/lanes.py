@@ -5,7 +5,8 @@ What depends on earlier components waits for them; the caller's own thread tells
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
 from typing import TypeAlias
@@ -16,7 +17,8 @@ from k8sha.parallel import Haltable, News, attend, raise_all
 __all__ = ["Hold", "Lane", "in_lanes"]
 
 Hold: TypeAlias = Callable[[bool], None]
-"""Called before each step. True: until all lanes before this one have ended. Ends the lane where another has failed."""
+"""Called before each step, with whether that is an early one. Early: until the lanes that go first have no early step
+left; else until all lanes before this one have ended. Ends the lane where another has failed."""
 
 Lane: TypeAlias = Callable[[int, Listener, Hold], None]
 """Called with its number, a listener for its thread, and its hold."""
@@ -26,19 +28,26 @@ class _Stopped(Exception):
     """Another lane has failed: this one begins nothing more."""
 
 
-def in_lanes(count: int, lane: Lane, *, listen: Listener, hosts: Iterable[Haltable]) -> None:
+def in_lanes(first: Sequence[Collection[int]], lane: Lane, *, listen: Listener, hosts: Iterable[Haltable]) -> None:
     """Run lanes beside each other. Raises what the one that failed raised, or an error for all of several.
 
-    A lane that failed lets the others finish the step that they are at, and begin no other. On Ctrl-C, or where the
-    listener raises, ``hosts`` are halted, which makes the steps end soon; then that flies.
+    ``first`` are, for each lane, those before it whose early steps go first. A lane that failed lets the others finish
+    the step that they are at, and begin no other. On Ctrl-C, or where the listener raises, ``hosts`` are halted, which
+    makes the steps end soon; then that flies.
     """
     news: News = SimpleQueue()
     futures: list[Future[None]] = []
     stopped: list[BaseException] = []
+    prepared = [threading.Event() for _ in first]
 
     def hold_of(index: int) -> Hold:
-        def hold(for_earlier: bool) -> None:
-            if stopped or (for_earlier and any(future.exception() is not None for future in futures[:index])):
+        def hold(early: bool) -> None:
+            if early:
+                for other in first[index]:
+                    prepared[other].wait()
+            else:
+                prepared[index].set()
+            if stopped or (not early and any(future.exception() is not None for future in futures[:index])):
                 raise _Stopped
 
         return hold
@@ -51,10 +60,12 @@ def in_lanes(count: int, lane: Lane, *, listen: Listener, hosts: Iterable[Haltab
         except BaseException as error:
             stopped.append(error)
             raise
+        finally:
+            prepared[index].set()
 
-    with ThreadPoolExecutor(max(1, count), thread_name_prefix="k8sha-lane") as pool:
+    with ThreadPoolExecutor(max(1, len(first)), thread_name_prefix="k8sha-lane") as pool:
         try:
-            for index in range(count):
+            for index in range(len(first)):
                 futures.append(pool.submit(run, index))
             attend(futures, news, listen)
         except BaseException as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from queue import SimpleQueue
 from threading import Event as Flag
 from typing import TYPE_CHECKING
@@ -162,7 +162,8 @@ def plan(components: Iterable[Component], listen: Listener = ignore) -> Plan:
 def install(components: Iterable[Component], listen: Listener = ignore) -> Report:
     """Lock every host, look at all requirements, then install these components in this order.
 
-    A stage that is ``early`` needs nothing of the components before its own and runs beside them.
+    A stage that is ``early`` needs nothing of the components before its own and runs beside them; early stages of those
+    that its component yields to go first.
     """
     components = tuple(components)
     hosts = _Hosts.of(components)
@@ -172,7 +173,7 @@ def install(components: Iterable[Component], listen: Listener = ignore) -> Repor
 
     def lane(index: int, tell: Listener, hold: Hold) -> None:
         def carry_out(stage: Step) -> Outcome:
-            hold(not stage.early)
+            hold(stage.early)
             try:
                 outcome, part = stage.install(components[index].name, tell)
             except ApplyError as error:
@@ -181,18 +182,25 @@ def install(components: Iterable[Component], listen: Listener = ignore) -> Repor
             results[index].extend(part)
             return outcome
 
-        hold(not components[index].begins_early)
+        hold(components[index].begins_early)
         drive(components[index].stages(), carry_out)
 
     try:
         hosts.open(listen, holder())
         preflight(components, listen)
-        in_lanes(len(components), lane, listen=listen, hosts=hosts.given)
+        in_lanes(
+            [_first(components, index) for index in range(len(components))], lane, listen=listen, hosts=hosts.given
+        )
     except ApplyError as error:
         raise ApplyError(_report(results, hosts.trips() - before, began), error.errors) from None
     finally:
         hosts.close()  # gives up the locks
     return _report(results, hosts.trips() - before, began)
+
+
+def _first(components: Sequence[Component], index: int) -> tuple[int, ...]:
+    """Which components before one go first with their early stages."""
+    return tuple(before for before in range(index) if components[index].yields_to(components[before]))
 
 
 def _report(results: list[list[Result]], trips: int, began: float) -> Report:

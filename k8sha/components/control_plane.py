@@ -283,6 +283,10 @@ class ControlPlane(Component):
             told = (*told, EtcdFolder())
         return {host: (*needs.get(host, ()), *told) for host in self.hosts}
 
+    def yields_to(self, other: Component) -> bool:
+        """See :meth:`Component.yields_to`: whoever has something short to do on a master, whose preparation is long."""
+        return not set(other.hosts).isdisjoint(self.hosts)
+
     def stages(self) -> Stages:
         """See :meth:`Component.stages`."""
         settings = plane_settings(self)

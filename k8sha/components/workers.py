@@ -57,6 +57,10 @@ class Workers(Component):
     def _settings(self) -> NodeSettings:
         return self.settings if self.settings is not None else self.plane.settings
 
+    def yields_to(self, other: Component) -> bool:
+        """See :meth:`Component.yields_to`: the masters' preparation. Workers' own runs beside their joining."""
+        return other == self.plane
+
     def problems(self) -> Iterator[Problem]:
         """See :meth:`Component.problems`."""
         plane = self.plane

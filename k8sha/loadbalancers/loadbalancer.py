@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import ClassVar
 
 from attrs import evolve, field, frozen
 
@@ -62,6 +63,8 @@ class LoadBalancer(Component):
     >>> ControlPlane(masters, endpoint=lb.endpoint, ...)  # doctest: +SKIP
     """
 
+    begins_early: ClassVar[bool] = True
+
     balancers: tuple[Host, ...] = field(converter=as_hosts, alias="hosts")
     vip: str
     backends: tuple[Host, ...] = field(converter=as_hosts)
@@ -108,20 +111,23 @@ class LoadBalancer(Component):
             raise PreflightError(problems)
         packages = {host: host.distro.packages(*self._packages) for host in self.balancers}
         holder, authority = VIPHolder(self.vip), Contents(f"{self.ca.path}.crt")
-        preparation: dict[Host, tuple[Resource, ...]] = {host: (authority,) for host in self.backends}
-        preparation |= {host: (packages[host], _SELINUX, holder) for host in self.balancers}
-        outcome = yield Stage("packages, and who has the certificate authority", preparation)
+        # Early, so that no balancer waits for a master that is being prepared.
+        outcome = yield Stage(
+            "who has the certificate authority", {host: (authority,) for host in self.backends}, early=True
+        )
         pem = self._found(outcome, authority)
         if pem is None:
             maker = self.backends[0]
-            made = yield Stage("certificate authority", {maker: (maker.distro.packages("openssl"), self.ca)})
+            work = {maker: (maker.distro.packages("openssl"), self.ca)}
+            made = yield Stage("certificate authority", work, early=True)
             pem = self.ca.pem(made.of(maker.name, self.ca.key))
+        outcome = yield Stage("packages", {host: (packages[host], _SELINUX, holder) for host in self.balancers})
         service = self._service(pem or KnownAfter(f"the certificate authority is made on {self.backends[0].name}"))
-        work = {
+        balancing = {
             host: self._resources(host, service, versions_seen(outcome.of(host.name, packages[host].key)))
             for host in self._backup_first(outcome, holder)
         }
-        yield Stage("proxy and VIP", work, batch=1)
+        yield Stage("proxy and VIP", balancing, batch=1)
 
     def plan(self, listen: Listener = ignore) -> Plan:
         """See :meth:`Component.plan`."""

@@ -86,8 +86,14 @@ folder=$(mktemp -d "/run/k8sha/trip.$$.apt.XXXXXX")
 trap 'rm -rf "$folder"' EXIT
 set -- /var/lib/apt/lists/*_Packages*
 if [ -e "$1" ]; then
+  offered=$(apt-cache policy $missing | awk '
+    /^[^ ].*:$/ {{ name = substr($0, 1, length($0) - 1) }} $1 == "Candidate:" && $2 != "(none)" {{ print name }}')
   for name in $missing; do
-    case $(apt-cache policy "$name") in *'Candidate: (none)'*|'') echo "none $name"; none=1;; esac
+    case "
+$offered
+" in *"
+$name
+"*) ;; *) echo "none $name"; none=1;; esac
   done
   if [ "${{none:-}}" = 1 ]; then exit 0; fi
   # A dpkg that was interrupted makes it fail; the installation mends that, or says what can't be mended.

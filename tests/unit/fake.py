@@ -201,6 +201,7 @@ class Parts(Component):
     title: str = "Parts"
     outcomes: list[object] = field(factory=list)
     early: bool = False
+    first: tuple[Component, ...] = ()
 
     @property
     def name(self) -> str:
@@ -213,6 +214,9 @@ class Parts(Component):
     @property
     def hosts(self) -> tuple[Host, ...]:
         return tuple(dict.fromkeys(host for stage in self.given for host in stage.work))
+
+    def yields_to(self, other: Component) -> bool:
+        return other in self.first
 
     def requirements(self) -> Requirements:
         return self.needs

@@ -46,6 +46,35 @@ class TestLanes:
         install(parts, lambda event: order.append(event.stage) if isinstance(event, StageBegan) else None)
         assert order == ["preflight", "x", "y"]
 
+    def test_early_stages_of_whom_a_component_yields_to_go_first_and_the_rest_beside_its_own(self) -> None:
+        slow, quick = Machine("slow"), Machine("quick")
+        together = threading.Barrier(2)
+        stages = (
+            Stage("early of x", {slow.host: (Fact("a"),)}, early=True),
+            stage("late of x", slow, facts=(Meets("b", together),)),
+        )
+        first = Parts(stages, title="x", early=True)
+        early = Stage("early of y", {quick.host: (Meets("c", together),)}, early=True)
+        second = Parts((early,), title="y", early=True, first=(first,))
+        order: list[str] = []
+
+        def listen(event: Event) -> None:
+            match event:
+                case StageBegan(component, name, _) | StageEnded(component, name, _) if component in "xy":
+                    order.append(f"{type(event).__name__} {name}")
+
+        install([first, second], listen)
+        assert order[:2] == ["StageBegan early of x", "StageEnded early of x"]
+        assert set(order[2:4]) == {"StageBegan late of x", "StageBegan early of y"}
+
+    def test_where_whom_a_component_yields_to_has_failed_its_own_stages_do_not_begin(self) -> None:
+        bad, good = Machine("bad", fails={"a": (1, b"")}), Machine("good")
+        first = Parts((Stage("first", {bad.host: (Fact("a"),)}, early=True),), title="x", early=True)
+        second = Parts((Stage("second", {good.host: (Fact("b"),)}, early=True),), title="y", early=True, first=(first,))
+        with pytest.raises(ApplyError):
+            install([first, second])
+        assert good.state == {}
+
     def test_a_lane_that_failed_lets_no_other_begin_a_stage(self) -> None:
         bad, good = Machine("bad", fails={"a": (1, b"")}), Machine("good")
         parts = [

@@ -62,9 +62,11 @@ def content(stage: Stage, host: str, path: str) -> object:
 
 
 def test_a_fresh_pair_is_planned_without_the_ca() -> None:
-    first, authority, second = stages(site().lb, fresh)
-    assert [host.name for host in first.work] == ["master-1", "master-2", "master-3", "lb-1", "lb-2"]
+    first, authority, packages, second = stages(site().lb, fresh)
+    assert [host.name for host in first.work] == ["master-1", "master-2", "master-3"]
     assert [host.name for host in authority.work] == ["master-1"]
+    assert [host.name for host in packages.work] == ["lb-1", "lb-2"]
+    assert [stage.early for stage in (first, authority, packages, second)] == [True, True, False, False]
     assert [host.name for host in second.work] == ["lb-1", "lb-2"]
     assert second.batch == 1
     for name in ("lb-1", "lb-2"):
@@ -74,12 +76,12 @@ def test_a_fresh_pair_is_planned_without_the_ca() -> None:
 
 @pytest.mark.parametrize(("holder", "order"), [("lb-1", ["lb-2", "lb-1"]), ("lb-2", ["lb-1", "lb-2"])])
 def test_the_one_without_the_vip_is_changed_first(holder: str, order: list[str]) -> None:
-    _, second = stages(site().lb, installed(holder))
+    _, _, second = stages(site().lb, installed(holder))
     assert [host.name for host in second.work] == order
 
 
 def test_what_was_made_and_installed_is_used() -> None:
-    _, second = stages(site().lb, installed("lb-1"))
+    _, _, second = stages(site().lb, installed("lb-1"))
     assert content(second, "lb-2", "/etc/haproxy/kubernetes-ca.crt") == PEM
     assert "interval 1\n" in str(content(second, "lb-2", "/etc/keepalived/keepalived.conf"))
 
@@ -89,12 +91,12 @@ def test_a_first_master_that_was_made_anew_gives_no_authority(own: bytes) -> Non
     def prints(name: str, key: str) -> bytes:
         return own if (name, key) == ("master-1", AUTHORITY) else installed("lb-1")(name, key)
 
-    _, second = stages(site().lb, prints)
+    _, _, second = stages(site().lb, prints)
     assert content(second, "lb-1", "/etc/haproxy/kubernetes-ca.crt") == PEM
 
 
 def test_nothing_is_replaced_unchecked_and_everything_is_waited_for() -> None:
-    _, second = stages(site().lb, installed("lb-1"))
+    _, _, second = stages(site().lb, installed("lb-1"))
     for resources in second.work.values():
         checks = {each.path: each.check for each in resources if isinstance(each, File) and each.check}
         assert checks == {
