@@ -5,6 +5,8 @@ It is always called in the thread that called ``plan``, ``install`` or ``verify`
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Callable
 
 from attrs import frozen
@@ -25,6 +27,7 @@ __all__ = [
     "Waiting",
     "Warned",
     "ignore",
+    "warn",
 ]
 
 
@@ -122,3 +125,14 @@ Listener = Callable[[Event], None]
 
 def ignore(event: Event) -> None:
     """The listener of a caller who doesn't listen."""
+
+
+def warn(component: str, text: str, listen: Listener) -> None:
+    """Tell the listener, and the log ``k8sha``: that once in a process, however often the same is found."""
+    _log(component, text)
+    listen(Warned(component, text))
+
+
+@functools.cache
+def _log(component: str, text: str) -> None:
+    logging.getLogger("k8sha").warning("%s: %s", component, text)

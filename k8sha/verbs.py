@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from queue import SimpleQueue
@@ -131,8 +130,7 @@ def _warn(components: Iterable[Component], listen: Listener) -> tuple[str, ...]:
     """Tell what an operator should know; returns it as well."""
     found = [(component.name, text) for component in components for text in component.warnings()]
     for name, text in found:
-        logging.getLogger("k8sha").warning("%s: %s", name, text)
-        listen(events.Warned(name, text))
+        events.warn(name, text, listen)
     return tuple(f"{name}: {text}" for name, text in found)
 
 

@@ -3,7 +3,6 @@ kubeadm writes down once, when a cluster is made or a node joins, is told where 
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -234,8 +233,7 @@ class Notes(Step):
     def plan(self, component: str, listen: Listener) -> tuple[Outcome, Plan]:
         """See :meth:`Step.plan`."""
         for text in self.texts:
-            logging.getLogger("k8sha").warning("%s: %s", component, text)
-            listen(events.Warned(component, text))
+            events.warn(component, text, listen)
         return Outcome(), Plan(warnings=tuple(f"{component}: {text}" for text in self.texts))
 
     def install(self, component: str, listen: Listener) -> tuple[Outcome, tuple[Result, ...]]:

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from k8sha.events import Began, Event, Finished, Planned, StageBegan, StageEnded, Waiting
+from k8sha.events import Began, Event, Finished, Planned, StageBegan, StageEnded, Waiting, Warned, warn
 from k8sha.hosts.program import Busy
 
 from .fake import Becomes, Fact, Machine, Parts, stage
@@ -98,3 +98,13 @@ class TestListener:
         with pytest.raises(KeyboardInterrupt):
             parts.plan(listen)
         assert parts.plan()
+
+
+def test_what_an_operator_should_know_is_logged_once_and_every_listener_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    heard: list[Event] = []
+    for _ in range(2):
+        warn("Part", "is of an odd kind", heard.append)
+    assert heard == [Warned("Part", "is of an odd kind")] * 2
+    assert [record.getMessage() for record in caplog.records] == ["Part: is of an odd kind"]
