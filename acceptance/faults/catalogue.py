@@ -32,6 +32,11 @@ half a second later. Until then each new connection that it is given waits."""
 CUT_OFF_WATCH = 12.0
 """A watch through it: its balancer closes it 5 s later, and client-go waits 0.8 s before it opens another one."""
 
+VANISHED, HANGS = 12.0, 45.0
+"""An etcd on its own hosts: each API server asks all its members by turns. One whose machine has vanished is left once
+what was sent there has had no answer for 10 s, one that hangs once a ping, sent after 30 s, has had none for 10 s (its
+``keepaliveTime`` and ``keepaliveTimeout``, which no option changes). Until then a third of all requests waits."""
+
 
 def balancer_faults() -> tuple[Fault, ...]:
     """What can happen to the balancer that holds the VIP."""
@@ -83,6 +88,10 @@ def catalogue(subject: Subject) -> tuple[Fault, ...]:
     """All of them, in the order in which they are carried out, whether or not they fit this cluster."""
     kubernetes = subject.plane is not None
     stall = STALL if subject.etcd is not None else None
+    apart = kubernetes and subject.etcd is not None and not subject.etcd.stacked
+    lost = Promise(outage=VANISHED, write_stall=stall, watch_gap=HANGS)
+    hangs = Promise(outage=HANGS, write_stall=stall, watch_gap=HANGS)
+    cut_off = Promise(outage=CUT_OFF, write_stall=stall, watch_gap=CUT_OFF_WATCH)
     return (
         *balancer_faults(),
         PowerCut(
@@ -98,8 +107,8 @@ def catalogue(subject: Subject) -> tuple[Fault, ...]:
         PowerCut(
             "etcd-leader-killed",
             "etcd leader's machine killed",
-            "The power of the master is cut whose etcd member leads: the others must elect a new leader.",
-            Promise(failed=1 if kubernetes else 2, write_stall=stall, watch_gap=CUT_WATCH),
+            "The power of the machine is cut whose etcd member leads: the others must elect a new leader.",
+            lost if apart else Promise(failed=1 if kubernetes else 2, write_stall=stall, watch_gap=CUT_WATCH),
             whom="leader",
             least=15.0,
             return_patience=240.0,
@@ -107,15 +116,15 @@ def catalogue(subject: Subject) -> tuple[Fault, ...]:
         EtcdKilled(
             "etcd-member-killed",
             "etcd's member killed",
-            "The leading member of etcd dies alone, its master alive: out of memory, a bug.",
-            Promise(outage=CUT_OFF, write_stall=stall, watch_gap=CUT_OFF_WATCH),
+            "The leading member of etcd dies alone, its machine alive: out of memory, a bug.",
+            cut_off,
             least=15.0,
         ),
         EtcdHung(
             "etcd-member-hung",
             "etcd's member hung",
-            "etcd's leading member answers nothing, its ports open and its master alive (SIGSTOP): a disk that blocks.",
-            Promise(outage=CUT_OFF, write_stall=stall, watch_gap=CUT_OFF_WATCH),
+            "etcd's leading member answers nothing, its ports open, its machine alive (SIGSTOP): a disk that blocks.",
+            hangs if apart else cut_off,
             least=20.0,
         ),
     )

@@ -18,7 +18,8 @@ from .fault import Fault, Injected
 __all__ = ["Frozen", "PowerCut"]
 
 Whom = Literal["holder", "master", "leader"]
-"""Whose machine: the balancer with the VIP, a master that does not lead etcd, or the master that does."""
+"""Whose machine: the balancer with the VIP, a master that does not lead etcd, or the machine whose
+member leads."""
 
 _POWERLESS = "power over machines (the lab's own, or an object `power` in the cluster's module)"
 
@@ -29,9 +30,16 @@ def missing(whom: Whom, subject: Subject) -> str:
         return _POWERLESS
     if whom == "holder":
         return "" if len(subject.balancer_hosts) > 1 else "a second balancer to take over"
-    if len(subject.masters) < 3:
-        return "three masters, so that a majority is left"
-    return "etcd" if whom == "leader" and subject.etcd is None else ""
+    if whom == "leader":
+        return majority(subject)
+    return "" if len(subject.masters) > 2 else "three masters, so that a majority is left"
+
+
+def majority(subject: Subject) -> str:
+    """What a cluster lacks for the loss of a member of its etcd."""
+    if subject.etcd is None:
+        return "etcd"
+    return "" if len(subject.etcd.hosts) > 2 else "three members of etcd, so that a majority is left"
 
 
 def choose(whom: Whom, subject: Subject, random: Random) -> Host:
@@ -50,7 +58,7 @@ def choose(whom: Whom, subject: Subject, random: Random) -> Host:
 _ROLE: dict[Whom, str] = {
     "holder": "the balancer that held the VIP",
     "master": "a master",
-    "leader": "the master whose etcd member led",
+    "leader": "whose etcd member led",
 }
 
 

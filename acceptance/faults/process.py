@@ -19,7 +19,7 @@ from k8sha import Host
 
 from ..subject import Subject
 from .fault import Fault, Injected
-from .machine import choose
+from .machine import choose, majority
 
 __all__ = ["EtcdHung", "EtcdKilled", "ProxyHung", "ProxyKilled", "ProxyStopped"]
 
@@ -133,9 +133,7 @@ member=$(ss -Hltnp 'sport = :2379' | sed -n 's/.*pid=\\([0-9]*\\).*/\\1/p' | sor
 class _Etcd(_Process):
     def missing(self, subject: Subject) -> str:
         """See :meth:`Fault.missing`."""
-        if subject.etcd is None:
-            return "etcd"
-        return "" if len(subject.etcd.hosts) > 2 else "three members of etcd, so that a majority is left"
+        return majority(subject)
 
     def victim(self, subject: Subject, random: Random) -> tuple[Host, str]:
         """The member that leads: all that losing another one costs, and an election."""

@@ -16,6 +16,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from acceptance import drift
 from acceptance.__main__ import NO_KUBERNETES, arguments, parser, status
@@ -29,7 +30,18 @@ from acceptance.standin import StandIns
 from acceptance.subject import Subject, credentials
 from acceptance.tell import Tell
 from acceptance.test_faults import NAMES
-from k8sha import Cluster, Host, LoadBalancer, Report, Result, Status
+from k8sha import (
+    Cluster,
+    Component,
+    ControlPlane,
+    EtcdCluster,
+    Host,
+    LoadBalancer,
+    Report,
+    Result,
+    Status,
+    Upstream,
+)
 
 LB = (Host("lb-1", "192.168.56.101"), Host("lb-2", "192.168.56.102"))
 MASTERS = tuple(Host(f"master-{number}", f"192.168.56.{9 + number}") for number in (1, 2, 3))
@@ -175,6 +187,19 @@ def test_faults_are_offered_where_they_fit_and_name_what_is_missing_elsewhere() 
 
 def test_every_fault_of_the_catalogue_is_a_test_in_its_order() -> None:
     assert tuple(fault.name for fault in catalogue(subject(power=True))) == NAMES
+
+
+def test_what_is_promised_for_a_member_of_etcd_follows_from_whom_the_api_servers_ask() -> None:
+    endpoint = LoadBalancer(LB, VIP, MASTERS).endpoint
+    inside = ControlPlane(hosts=MASTERS, endpoint=endpoint, version="1.33.13", source=Upstream())
+    apart = EtcdCluster(tuple(Host(f"etcd-{number}", f"192.168.56.3{number}") for number in (1, 2, 3)))
+
+    def promised(*parts: Component) -> list[float | None]:
+        faults = catalogue(Subject(Cluster(*parts), "test", NoPower()))
+        return [fault.promise.outage for fault in faults if fault.name.startswith("etcd-")]
+
+    assert promised(inside) == [None, 5.5, 5.5]
+    assert promised(apart, evolve(inside, etcd=apart)) == [12.0, 5.5, 45.0]
 
 
 def test_roles_of_hosts() -> None:
