@@ -20,6 +20,8 @@ from typing import TypeAlias
 
 from attrs import field, frozen
 
+from .report import span
+
 __all__ = ["Chain", "Kill", "install_with_kills", "work_with_kills"]
 
 _Now: TypeAlias = Callable[[str, list[str], int], float | None]
@@ -49,6 +51,11 @@ class Chain:
     seconds: float
     ended: str
     errors: tuple[str, ...] = field(default=())
+
+    @property
+    def figures(self) -> tuple[tuple[str, str], ...]:
+        """How it went, for the record."""
+        return ("kills", str(len(self.kills))), ("wall time", span(self.seconds))
 
     def amiss(self, least: int) -> str:
         """Why it did not end well after at least so many kills, empty where it did."""

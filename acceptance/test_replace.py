@@ -90,7 +90,7 @@ def test_killed_replacement(
     record_property("load", session.subject.loads())
     promise = "however often it is killed, the next run goes on, and the plan is empty in the end"
     with session.step(f"replacement-killed-{at}", f"Replacement killed ({at})", promise) as step:
-        step.figures += [("kills", str(len(chain.kills))), ("wall time", span(chain.seconds))]
+        step.figures += chain.figures
         if words := chain.amiss(KILLS):
             raise Broken(words)
         with cluster:

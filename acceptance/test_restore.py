@@ -254,7 +254,7 @@ def test_killed_restore(session: Session, at: str, record_property: Record, caps
     plane.api.close()
     promise = "however often it is killed, the next run goes on, and the backup's objects are back in the end"
     with session.step(f"restore-killed-{at}", f"Restore killed ({at})", promise) as step:
-        step.figures += [("kills", str(len(chain.kills))), ("wall time", span(chain.seconds))]
+        step.figures += chain.figures
         if words := chain.amiss(KILLS):
             raise Broken(words)
         with cluster:

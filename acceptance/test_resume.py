@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from .report import span
 from .resume import install_with_kills
 from .session import Broken, Session
 
@@ -48,7 +47,7 @@ def test_killed_installer(
         record_property(f"kill {kill.run}", f"{kill.seconds:.0f} s, at {kill.last}")
     record_property("seconds", round(chain.seconds, 1))
     with session.step("kills", TITLE, "however often the installer is killed, the next run goes on") as step:
-        step.figures += [("kills", str(len(chain.kills))), ("wall time", span(chain.seconds))]
+        step.figures += chain.figures
         if words := chain.amiss(kills):
             raise Broken(words)
         with cluster:
