@@ -37,6 +37,10 @@ VANISHED, HANGS = 12.0, 45.0
 what was sent there has had no answer for 10 s, one that hangs once a ping, sent after 30 s, has had none for 10 s (its
 ``keepaliveTime`` and ``keepaliveTimeout``, which no option changes). Until then a third of all requests waits."""
 
+DEAD_LINKS = 4
+"""A master that stood still for 15 s finds its links to an etcd on its own hosts dead, each by the first request that
+needs it: 1 to 3 failed on its return in six tries."""
+
 
 def balancer_faults() -> tuple[Fault, ...]:
     """What can happen to the balancer that holds the VIP."""
@@ -69,15 +73,17 @@ def balancer_faults() -> tuple[Fault, ...]:
     )
 
 
-def master_frozen(*, kubernetes: bool, etcd: bool) -> Frozen:
-    """A host with an API server falls silent; where there is etcd it is one whose member does not lead."""
+def master_frozen(*, kubernetes: bool, etcd: bool, apart: bool = False) -> Frozen:
+    """A host with an API server falls silent; where there is etcd it is one whose member does not lead. ``apart``: that
+    etcd has hosts of its own."""
+    failed = (DEAD_LINKS if apart else 0) if kubernetes else 2
     return Frozen(
         "master-frozen",
         "Master frozen" if kubernetes else "API server host frozen",
         "A master stops in mid-air, its connections open."
         if kubernetes
         else "A host behind the balancers falls silent.",
-        Promise(failed=0 if kubernetes else 2, write_stall=STALL if etcd else None, watch_gap=CUT_WATCH),
+        Promise(failed=failed, write_stall=STALL if etcd else None, watch_gap=CUT_WATCH),
         whom="master",
         least=15.0 if kubernetes else 8.0,
         return_patience=180.0,
@@ -103,7 +109,7 @@ def catalogue(subject: Subject) -> tuple[Fault, ...]:
             least=15.0,
             return_patience=240.0,
         ),
-        master_frozen(kubernetes=kubernetes, etcd=subject.etcd is not None),
+        master_frozen(kubernetes=kubernetes, etcd=subject.etcd is not None, apart=apart),
         PowerCut(
             "etcd-leader-killed",
             "etcd leader's machine killed",
