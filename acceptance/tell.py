@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
+from k8sha.events import Warned
 from k8sha.progress import Progress
 
 from .record import Verdict
@@ -29,6 +30,7 @@ class Tell:
         self._title = ""
         self._told = ""
         self._at = 0.0
+        self._warned: set[Warned] = set()
 
     def say(self, text: str) -> None:
         """A line for the record."""
@@ -65,7 +67,7 @@ class Tell:
     def progress(self) -> Iterator[Progress]:
         """A listener for ``install`` and ``verify``."""
         self._hide()
-        with Progress(self.console) as progress:
+        with Progress(self.console, warned=self._warned) as progress:
             yield progress
 
     def _show(self, text: str) -> None:

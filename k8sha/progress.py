@@ -67,9 +67,11 @@ class Progress:
     ...     cluster.install(progress)
 
     ``console`` is a rich Console, by default one on stderr; where that is no terminal, each change is a line of text.
+    ``warned`` are the warnings that were shown: none is twice. Give several the same one, and they share that.
     """
 
     console: Console | None = None
+    warned: set[Warned] = field(factory=set, kw_only=True, repr=False)
     _rows: dict[str, _Row] = field(factory=dict, init=False)
     _live: Live | None = field(default=None, init=False)
     _began: float = field(default=0.0, init=False)
@@ -128,7 +130,10 @@ class Progress:
                 words = problem or detail
                 self._line(f"{mark} {check}", f"{words}  {seconds:.1f} s" if words else f"{seconds:.1f} s", style)
                 self._foot = check
+            case Warned() if event in self.warned:
+                return
             case Warned(component, text):
+                self.warned.add(event)
                 self._foot = f"{component}: {text}"
                 self._line(f"! {component}", text, "yellow")
             case Planned():
@@ -163,7 +168,9 @@ class Progress:
         from rich.text import Text
 
         seconds = int(time.monotonic() - self._began)
-        table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False, caption=self._foot or None)
+        table = Table(
+            box=box.SIMPLE_HEAD, expand=True, pad_edge=False, caption=Text(self._foot) if self._foot else None
+        )
         table.add_column("host", no_wrap=True, style="bold")
         table.add_column("stage", no_wrap=True, ratio=3, overflow="ellipsis")
         table.add_column("now", no_wrap=True, ratio=5, overflow="ellipsis")
