@@ -14,6 +14,7 @@ from k8sha.resources.command import Command
 from k8sha.resources.resource import Condition, Resource
 
 __all__ = [
+    "ADMINISTRATOR",
     "ADMIN_CONF",
     "DONE",
     "MASTER_FILES",
@@ -25,6 +26,9 @@ __all__ = [
 ]
 
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
+ADMINISTRATOR = f"if [ -s {ADMIN_CONF} ] && [ ! -e {Command('kubeadm init', '', '').mark} ]; then cat {ADMIN_CONF}; fi"
+"""Shell that prints the administrator's kubeconfig where it is one: while ``kubeadm init`` is half-way it has no rights
+yet, or there is no server, and the next run may begin with removing it."""
 
 DONE = """\
 for file in {files}; do if [ ! -s "/etc/kubernetes/$file" ]; then echo "+ /etc/kubernetes/$file"; fi; done"""
