@@ -21,7 +21,7 @@ from k8sha.components.etcd import EtcdCluster
 from k8sha.components.exchange import Balancer
 from k8sha.components.formation import cluster_configuration, formation
 from k8sha.components.kubeadm import ClusterSettings
-from k8sha.components.masters import ADMIN_CONF, ADMINISTRATOR
+from k8sha.components.masters import ADMIN_CONF, Administrator
 from k8sha.components.membership import EtcdFolder
 from k8sha.components.networks import link_problems
 from k8sha.components.node import NodeSettings, node_problems, node_requirements, node_stages
@@ -115,7 +115,7 @@ class ControlPlane(Component):
             errors: list[HostError] = []
             for host in self.hosts:
                 try:
-                    exit, out, _ = host.read(ADMINISTRATOR)[0]
+                    exit, out, _ = host.read(Administrator().probe())[0]
                 except HostError as error:
                     errors.append(error)
                     continue

@@ -13,14 +13,21 @@ from k8sha.components.apiserver_host import ApiServerArguments
 from k8sha.components.etcd import StackedEtcdHealthy, forget_member
 from k8sha.components.joins import join_command, reset
 from k8sha.components.kubeadm import cluster_config, init_config, new_token
-from k8sha.components.masters import ADMIN_CONF, DONE, ApiReady, MasterStanding, first_master, master_files
+from k8sha.components.masters import (
+    ADMIN_CONF,
+    DONE,
+    Administrator,
+    ApiReady,
+    MasterStanding,
+    first_master,
+    master_files,
+)
 from k8sha.components.names import CertificateNames
 from k8sha.components.tickets import Ticket
 from k8sha.etcd.clients import CLIENT_FILES, client_certificates, with_etcd
 from k8sha.hosts.host import Host
 from k8sha.report import Outcome
 from k8sha.resources.command import Command
-from k8sha.resources.files import Contents
 from k8sha.resources.resource import Resource
 from k8sha.stage import Stage, Step
 
@@ -96,7 +103,7 @@ def formation(plane: ControlPlane) -> Generator[Step, Outcome, Formed]:
         work[host] = (join(plane, host), ApiReady(host.address, patience=240), *gate(plane, so_far))
     if work:
         yield Stage("other control planes", work, batch=1)
-    admin = Contents(ADMIN_CONF)
+    admin = Administrator()
     outcome = yield Stage("administrator's kubeconfig", {first: (admin, names(plane, first))})
     return Formed(outcome.of(first.name, admin.key).decode(), servers, leftovers)
 

@@ -14,10 +14,10 @@ from k8sha.resources.command import Command
 from k8sha.resources.resource import Condition, Resource
 
 __all__ = [
-    "ADMINISTRATOR",
     "ADMIN_CONF",
     "DONE",
     "MASTER_FILES",
+    "Administrator",
     "ApiReady",
     "MasterStanding",
     "MasterState",
@@ -26,9 +26,6 @@ __all__ = [
 ]
 
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
-ADMINISTRATOR = f"if [ -s {ADMIN_CONF} ] && [ ! -e {Command('kubeadm init', '', '').mark} ]; then cat {ADMIN_CONF}; fi"
-"""Shell that prints the administrator's kubeconfig where it is one: while ``kubeadm init`` is half-way it has no rights
-yet, or there is no server, and the next run may begin with removing it."""
 
 DONE = """\
 for file in {files}; do if [ ! -s "/etc/kubernetes/$file" ]; then echo "+ /etc/kubernetes/$file"; fi; done"""
@@ -41,6 +38,26 @@ MASTER_FILES = (
 def master_files(*, stacked: bool) -> str:
     """What kubeadm leaves in ``/etc/kubernetes`` of a master that is done, with etcd on it or elsewhere."""
     return MASTER_FILES if stacked else MASTER_FILES.replace(" manifests/etcd.yaml", "")
+
+
+@frozen
+class Administrator(Resource):
+    """Reads the administrator's kubeconfig where a master has one. Where ``kubeadm init`` is half-way it has none: what
+    lies there has no rights yet, or there is no server, and the next run may begin with removing it."""
+
+    @property
+    def key(self) -> str:
+        return "administrator's kubeconfig"
+
+    def probe(self) -> str:
+        begun = Command("kubeadm init", "", "").mark
+        return f"if [ -s {ADMIN_CONF} ] && [ ! -e {begun} ]; then cat {ADMIN_CONF}; fi"
+
+    def diff(self, seen: bytes) -> Diff:
+        return Diff()
+
+    def apply(self) -> str:
+        return ":"
 
 
 @frozen

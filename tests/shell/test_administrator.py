@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from k8sha.components.masters import ADMINISTRATOR
+from k8sha.components.masters import Administrator
 from k8sha.resources import Command
 from k8sha.resources.resource import STATE
 
@@ -17,7 +17,7 @@ from .local import KINDS, SHELLS
 @pytest.mark.parametrize("shell", KINDS)
 def test_a_kubeconfig_is_nobody_s_while_kubeadm_init_is_half_way(shell: str, tmp_path: Path) -> None:
     """Its user has no rights yet: a plan would end with the server's refusal, and nobody could install."""
-    text = ADMINISTRATOR.replace("/etc/kubernetes", str(tmp_path)).replace(STATE, str(tmp_path))
+    text = Administrator().probe().replace("/etc/kubernetes", str(tmp_path)).replace(STATE, str(tmp_path))
     mark = Path(Command("kubeadm init", "", "").mark.replace(STATE, str(tmp_path)))
     mark.parent.mkdir()
 

@@ -12,7 +12,7 @@ from k8sha.addons.host_routes import NodeReady, PodRange
 from k8sha.addons.storage import NfsAnswers
 from k8sha.components.etcd import StackedEtcdHealthy
 from k8sha.components.leaving import Fenced, NodeDrained, NodesForgotten
-from k8sha.components.masters import ApiReady, MasterStanding, MasterState
+from k8sha.components.masters import Administrator, ApiReady, MasterStanding, MasterState
 from k8sha.components.membership import EtcdFolder, MemberSeen, MembersOnly, MembersRemoved, ServerSeen, WhatIsThere
 from k8sha.components.names import CertificateNames
 from k8sha.etcd.access import Access
@@ -160,6 +160,7 @@ SAMPLES: dict[str, Resource] = {
     "what-is-there-etcd-elsewhere": WhatIsThere(stacked=False),
     "master-standing": MasterStanding(),
     "master-state": MasterState(),
+    "administrator": Administrator(),
     "member-seen": MemberSeen(),
     "members-only": MembersOnly((("master-1", "192.168.56.10"), ("master-2", "192.168.56.11"))),
     "members-removed": MembersRemoved(("192.168.56.10", "192.168.56.30")),
