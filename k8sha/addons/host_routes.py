@@ -176,14 +176,24 @@ class HostRoutes(Component):
         return json.dumps(config, indent=2) + "\n"
 
     def _routes(self, host: Host, ranges: Mapping[str, str]) -> str | KnownAfter:
-        """A script that may run any number of times: routes to the others, no masquerading between pods, and no packet
-        to a service that leaves by the default route."""
+        """A script that may run any number of times: routes to the others and to nobody else, no masquerading between
+        pods, and no packet to a service that leaves by the default route."""
         others = [other for other in self.hosts if other != host]
         if any(other.name not in ranges for other in others):
             return KnownAfter("Kubernetes has given every node its pod range")
         pods = self.plane.cluster.pod_cidr
         family, tables = ("-6", "ip6tables") if ipaddress.ip_network(pods).version == 6 else ("-4", "iptables")
         lines = ["#!/bin/sh", "# Written by k8sha: the nodes' way to pods and services.", "set -eu"]
+        # Ranges are given anew: the way to a node that has left would lead this node's own pods astray.
+        kept = "|".join(f"'via {ranges[other.name]}'" for other in others)
+        lines += [
+            f"ip {family} route show root {pods} | while read -r range way gateway rest; do",
+            '  case "$way $range" in',
+            *([f"    {kept}) ;;"] if kept else ()),
+            f"""    'via '*) ip {family} route del "$range" via "$gateway" ;;""",
+            "  esac",
+            "done",
+        ]
         lines += [f"ip {family} route replace {ranges[other.name]} via {other.address}" for other in others]
         rule = f"POSTROUTING -s {pods} ! -d {pods} -m comment --comment k8sha-pods -j MASQUERADE"
         lines.append(f"{tables} -w 5 -t nat -C {rule} 2>/dev/null || {tables} -w 5 -t nat -A {rule}")

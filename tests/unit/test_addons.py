@@ -69,7 +69,7 @@ def test_each_node_serves_its_own_range_and_knows_the_way_to_the_others() -> Non
     # Without it the plugin refuses every pod of a node that was registered anew: "already has an IP address different".
     assert config["plugins"][0]["forceAddress"] is True
     script = str(net._routes(MASTERS[1], RANGES))
-    assert [line for line in script.splitlines() if line.startswith("ip ")] == [
+    assert [line for line in script.splitlines() if line.startswith("ip -4 route replace")] == [
         "ip -4 route replace 10.244.0.0/24 via 192.168.56.10",
         "ip -4 route replace 10.244.2.0/24 via 192.168.56.12",
         "ip -4 route replace 10.244.3.0/24 via 192.168.56.20",
