@@ -45,24 +45,26 @@ class _Process(Fault):
 
     @abstractmethod
     def victim(self, subject: Subject, random: Random) -> tuple[Host, str]:
-        """The host that it hits, and the name of the process there, as :meth:`harm` takes it."""
+        """The host that it hits, and the name of the process there, as shell writes it."""
 
+    @property
     @abstractmethod
-    def harm(self, unit: str) -> str:
-        """Shell that does it."""
+    def harm(self) -> str:
+        """Shell that does it, with ``{unit}``."""
 
+    @property
     @abstractmethod
-    def heal(self, unit: str) -> str:
-        """Shell that undoes it; does nothing where all is well."""
+    def heal(self) -> str:
+        """Shell that undoes it, with ``{unit}``; does nothing where all is well."""
 
     @contextmanager
     def inject(self, subject: Subject, random: Random) -> Iterator[Injected]:
         """See :meth:`Fault.inject`."""
         host, unit = self.victim(subject, random)
-        heal = self.heal(unit)
+        heal = self.heal.format(unit=unit)
         _do(host, _ARM.format(timer=_TIMER, seconds=int(self.most + 60), heal=shlex.quote(heal)))
         try:
-            _do(host, self.harm(unit))
+            _do(host, self.harm.format(unit=unit))
             yield Injected(host, self.sentence.format(unit=unit, host=host.name))
         finally:
             _do(host, f"{heal}\nsystemctl stop {_TIMER}.timer")
@@ -84,14 +86,8 @@ class ProxyStopped(_Proxy):
     """Somebody stops the proxy: an upgrade, a slip."""
 
     sentence = "{unit} was stopped on {host}, which held the VIP"
-
-    def harm(self, unit: str) -> str:
-        """See :meth:`_Process.harm`."""
-        return f"systemctl stop {unit}"
-
-    def heal(self, unit: str) -> str:
-        """See :meth:`_Process.heal`."""
-        return f"systemctl start {unit}"
+    harm = "systemctl stop {unit}"
+    heal = "systemctl start {unit}"
 
 
 @frozen
@@ -99,14 +95,8 @@ class ProxyKilled(_Proxy):
     """The proxy's processes die at once: out of memory, a fault in its code. Its unit may bring it back."""
 
     sentence = "every process of {unit} was killed on {host}, which held the VIP"
-
-    def harm(self, unit: str) -> str:
-        """See :meth:`_Process.harm`."""
-        return f"systemctl kill --signal=KILL {unit}"
-
-    def heal(self, unit: str) -> str:
-        """See :meth:`_Process.heal`."""
-        return f"systemctl reset-failed {unit}\nsystemctl start {unit}"
+    harm = "systemctl kill --signal=KILL {unit}"
+    heal = "systemctl reset-failed {unit}\nsystemctl start {unit}"
 
 
 @frozen
@@ -114,14 +104,8 @@ class ProxyHung(_Proxy):
     """The proxy's processes stop answering and do not end: its port stays open, its connections too."""
 
     sentence = "every process of {unit} hung (SIGSTOP) on {host}, which held the VIP"
-
-    def harm(self, unit: str) -> str:
-        """See :meth:`_Process.harm`."""
-        return f"systemctl kill --signal=STOP {unit}"
-
-    def heal(self, unit: str) -> str:
-        """See :meth:`_Process.heal`."""
-        return f"systemctl kill --signal=CONT {unit}\nsystemctl start {unit}"
+    harm = "systemctl kill --signal=STOP {unit}"
+    heal = "systemctl kill --signal=CONT {unit}\nsystemctl start {unit}"
 
 
 # Whoever serves etcd's clients on this host: as a static pod or as a service, and no other etcd that may run there.
@@ -145,14 +129,8 @@ class EtcdKilled(_Etcd):
     """A member dies at once, its machine alive: out of memory, a bug. Kubelet or systemd brings it back."""
 
     sentence = "{unit}'s member on {host}, which led, was killed"
-
-    def harm(self, unit: str) -> str:
-        """See :meth:`_Process.harm`."""
-        return f"{_MEMBER}\nkill -KILL $member"
-
-    def heal(self, unit: str) -> str:
-        """See :meth:`_Process.heal`."""
-        return ":"
+    harm = f"{_MEMBER}\nkill -KILL $member"
+    heal = ":"
 
 
 @frozen
@@ -160,11 +138,5 @@ class EtcdHung(_Etcd):
     """A member stops answering and does not end: its ports stay open, its connections too. A disk that blocks."""
 
     sentence = "{unit}'s member on {host}, which led, hung (SIGSTOP)"
-
-    def harm(self, unit: str) -> str:
-        """See :meth:`_Process.harm`."""
-        return f"{_MEMBER}\nkill -STOP $member"
-
-    def heal(self, unit: str) -> str:
-        """See :meth:`_Process.heal`."""
-        return f'{_MEMBER}\nif [ -n "$member" ]; then kill -CONT $member; fi'
+    harm = f"{_MEMBER}\nkill -STOP $member"
+    heal = f'{_MEMBER}\nif [ -n "$member" ]; then kill -CONT $member; fi'

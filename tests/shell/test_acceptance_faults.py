@@ -49,14 +49,14 @@ def fault(kind: type[EtcdHung | EtcdKilled]) -> EtcdHung | EtcdKilled:
 
 def test_the_member_hangs_and_goes_on(host: Host, member: subprocess.Popen[bytes]) -> None:
     hung = fault(EtcdHung)
-    do(host, hung.harm("etcd"))
+    do(host, hung.harm)
     assert state(member) == "T"
-    do(host, hung.heal("etcd"))
+    do(host, hung.heal)
     assert state(member) == "S"
 
 
 def test_the_member_dies(host: Host, member: subprocess.Popen[bytes]) -> None:
-    do(host, fault(EtcdKilled).harm("etcd"))
+    do(host, fault(EtcdKilled).harm)
     assert member.wait(5) == -9
 
 
@@ -65,5 +65,5 @@ def test_where_no_member_listens_nothing_is_broken_and_that_is_told(host: Host, 
     silent.write_text("#!/bin/sh\n")
     silent.chmod(0o755)
     for kind in (EtcdHung, EtcdKilled):
-        assert host.execute(fault(kind).harm("etcd"))[0] != 0
-        do(host, fault(kind).heal("etcd"))
+        assert host.execute(fault(kind).harm)[0] != 0
+        do(host, fault(kind).heal)

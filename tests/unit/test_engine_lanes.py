@@ -18,6 +18,19 @@ from .fake import Becomes, Fact, Machine, Parts, stage
 from .odd import Meets, statuses
 
 
+def stages_in_order(*parts: Parts) -> list[str]:
+    """Which of their stages began and ended, in that order, while they were installed."""
+    order: list[str] = []
+
+    def listen(event: Event) -> None:
+        match event:
+            case StageBegan(component, name, _) | StageEnded(component, name, _) if component != "Preflight":
+                order.append(f"{type(event).__name__} {name}")
+
+    install(parts, listen)
+    return order
+
+
 class TestLanes:
     def test_what_is_early_runs_beside_what_comes_before(self) -> None:
         slow, quick = Machine("slow"), Machine("quick")
@@ -25,14 +38,7 @@ class TestLanes:
         first = Parts((stage("first", slow, facts=(Meets("a", together),)),), title="x")
         early = Stage("early", {quick.host: (Meets("b", together),)}, early=True)
         second = Parts((early, stage("late", quick, facts=(Fact("c"),))), title="y", early=True)
-        order: list[str] = []
-
-        def listen(event: Event) -> None:
-            match event:
-                case StageBegan(component, name, _) | StageEnded(component, name, _) if component in "xy":
-                    order.append(f"{type(event).__name__} {name}")
-
-        install([first, second], listen)
+        order = stages_in_order(first, second)
         assert order[-2:] == ["StageBegan late", "StageEnded late"]
         assert set(order[:2]) == {"StageBegan early", "StageBegan first"}
 
@@ -56,14 +62,7 @@ class TestLanes:
         first = Parts(stages, title="x", early=True)
         early = Stage("early of y", {quick.host: (Meets("c", together),)}, early=True)
         second = Parts((early,), title="y", early=True, first=(first,))
-        order: list[str] = []
-
-        def listen(event: Event) -> None:
-            match event:
-                case StageBegan(component, name, _) | StageEnded(component, name, _) if component in "xy":
-                    order.append(f"{type(event).__name__} {name}")
-
-        install([first, second], listen)
+        order = stages_in_order(first, second)
         assert order[:2] == ["StageBegan early of x", "StageEnded early of x"]
         assert set(order[2:4]) == {"StageBegan late of x", "StageBegan early of y"}
 
