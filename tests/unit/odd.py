@@ -63,7 +63,7 @@ class Secret(Fact):
         self.done.append(f"made {self.name}")
         if self.error is not None:
             raise self.error
-        return {"token": "abc", "text": "first line\n  SECRET LINE TWO\n"}
+        return {"token": "hush-hush", "text": "first line\n  SECRET LINE TWO\n"}
 
     def clean_up(self) -> None:
         self.done.append(f"cleaned {self.name}")

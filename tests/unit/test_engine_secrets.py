@@ -17,14 +17,17 @@ from .odd import Hides, Secret, failure
 
 class TestSecrets:
     def test_reach_the_change_and_no_report(self) -> None:
-        machine = Machine("one", fails={"a": (1, b"token abc and first line and also SECRET LINE TWO of it")})
+        machine = Machine("one", fails={"a": (1, b"token hush-hush and first line and also SECRET LINE TWO of it")})
         told: list[Event] = []
         parts = Parts((stage("first", machine, facts=(Secret("a"),)),))
         with pytest.raises(ApplyError) as caught:
             parts.install(told.append)
-        assert machine.heard[-1].applies[0].secrets == (("token", "abc"), ("text", "first line\n  SECRET LINE TWO\n"))
+        assert machine.heard[-1].applies[0].secrets == (
+            ("token", "hush-hush"),
+            ("text", "first line\n  SECRET LINE TWO\n"),
+        )
         for text in (str(caught.value), repr(caught.value.report), repr(told), repr(machine.heard)):
-            assert "abc" not in text
+            assert "hush-hush" not in text
             assert "SECRET LINE TWO" not in text
         assert "token (secret) and (secret) and also (secret) of it" in str(caught.value)
 
